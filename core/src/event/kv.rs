@@ -1,0 +1,61 @@
+//! Key-value entries.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+fn subject(collection: &str, key: &str) -> String {
+    format!("kv:{collection}/{key}")
+}
+
+/// A key got a value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Set {
+    /// The collection.
+    pub collection: String,
+    /// The key.
+    pub key: String,
+    /// The value, as the JSON it was written as.
+    pub value: Box<RawValue>,
+    /// From when on it reads as absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Set {
+    pub(super) fn subject(&self) -> String {
+        subject(&self.collection, &self.key)
+    }
+}
+
+/// A number was added to a key's value; an absent key counts as 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Increased {
+    /// The collection.
+    pub collection: String,
+    /// The key.
+    pub key: String,
+    /// By how much; may be negative.
+    pub by: i64,
+}
+
+impl Increased {
+    pub(super) fn subject(&self) -> String {
+        subject(&self.collection, &self.key)
+    }
+}
+
+/// A key went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// The collection.
+    pub collection: String,
+    /// The key.
+    pub key: String,
+}
+
+impl Deleted {
+    pub(super) fn subject(&self) -> String {
+        subject(&self.collection, &self.key)
+    }
+}

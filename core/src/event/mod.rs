@@ -1,0 +1,162 @@
+//! What can happen: the catalogue of events, a file per noun.
+//!
+//! Events are past-tense facts and are kept for ever: variants and fields are only ever added, and whatever a field is
+//! called here it is called in every log that exists. `core/tests/events/` keeps an example of every vintage.
+//!
+//! An [`Event`] says what happened; the envelope around it ([`crate::log::Recorded`]) says when, where and by whom.
+
+pub mod api_key;
+pub mod app;
+pub mod domain;
+pub mod env;
+pub mod invocation;
+pub mod kv;
+pub mod route;
+pub mod script;
+
+mod actor;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use actor::{Actor, ActorKind};
+pub use invocation::FailureReason;
+
+/// How long a kind of event is kept; the log is partitioned by it. A kind never changes its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// What was set up, by whom: kept for ever.
+    Config,
+    /// What was stored: kept as far back as set, older history folded into a snapshot.
+    Data,
+    /// What ran: kept for weeks.
+    Run,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Config, Self::Data, Self::Run];
+
+    /// As it stands in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Data => "data",
+            Self::Run => "run",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why stored data could not be read as an event.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecodable {
+    /// Written by a newer version of PiCloud, or not by PiCloud.
+    #[error("event kind `{0}` is not known to this version")]
+    UnknownKind(String),
+    /// The kind is known, its data is not as it should be.
+    #[error("failed to read the data of a `{kind}` event")]
+    Data {
+        /// The kind.
+        kind: &'static str,
+        /// What was wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+macro_rules! catalogue {
+    ($($variant:ident($data:ty) = $kind:literal, $class:ident;)*) => {
+        /// Something that happened. Stored for ever: variants and fields are only ever added.
+        #[derive(Clone, Debug, Serialize)]
+        #[serde(tag = "kind", content = "data")]
+        pub enum Event {
+            $(
+                #[doc = concat!("`", $kind, "`")]
+                #[serde(rename = $kind)]
+                $variant($data),
+            )*
+        }
+
+        impl Event {
+            /// All kinds there are, each with its class.
+            pub const KINDS: &'static [(&'static str, Class)] = &[$(($kind, Class::$class)),*];
+
+            /// `noun.verb_past`, the column `kind`.
+            #[must_use]
+            pub const fn kind(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $kind,)* }
+            }
+
+            /// How long it is kept.
+            #[must_use]
+            pub const fn class(&self) -> Class {
+                match self { $(Self::$variant(_) => Class::$class,)* }
+            }
+
+            /// What it happened to, the column `subject`: an id, or `noun:name` where the thing has no id.
+            #[must_use]
+            pub fn subject(&self) -> String {
+                match self { $(Self::$variant(data) => data.subject(),)* }
+            }
+
+            /// The fields alone, the column `data`: this exact text is what is stored and what is hashed.
+            #[must_use]
+            pub fn data(&self) -> String {
+                let text = match self { $(Self::$variant(data) => serde_json::to_string(data),)* };
+                text.expect("events are plain data")
+            }
+
+            /// Reads what [`Event::kind`] and [`Event::data`] wrote, in this version or an older one.
+            ///
+            /// # Errors
+            /// [`Undecodable`], when the kind is unknown or the data is not of it.
+            pub fn decode(kind: &str, data: &str) -> Result<Self, Undecodable> {
+                match kind {
+                    $($kind => serde_json::from_str(data)
+                        .map(Self::$variant)
+                        .map_err(|source| Undecodable::Data { kind: $kind, source }),)*
+                    unknown => Err(Undecodable::UnknownKind(unknown.to_owned())),
+                }
+            }
+        }
+
+        $(impl From<$data> for Event {
+            fn from(data: $data) -> Self {
+                Self::$variant(data)
+            }
+        })*
+    };
+}
+
+catalogue! {
+    AppCreated(app::Created) = "app.created", Config;
+    DomainClaimed(domain::Claimed) = "domain.claimed", Config;
+    DomainReleased(domain::Released) = "domain.released", Config;
+    EnvSet(env::Set) = "env.set", Config;
+    EnvDeleted(env::Deleted) = "env.deleted", Config;
+    ScriptDeployed(script::Deployed) = "script.deployed", Config;
+    ScriptActivated(script::Activated) = "script.activated", Config;
+    ScriptDeleted(script::Deleted) = "script.deleted", Config;
+    RouteBound(route::Bound) = "route.bound", Config;
+    RouteUpdated(route::Updated) = "route.updated", Config;
+    RouteUnbound(route::Unbound) = "route.unbound", Config;
+    ApiKeyMinted(api_key::Minted) = "api_key.minted", Config;
+    ApiKeyRevoked(api_key::Revoked) = "api_key.revoked", Config;
+    KvSet(kv::Set) = "kv.set", Data;
+    KvIncreased(kv::Increased) = "kv.increased", Data;
+    KvDeleted(kv::Deleted) = "kv.deleted", Data;
+    InvocationStarted(invocation::Started) = "invocation.started", Run;
+    InvocationLogged(invocation::Logged) = "invocation.logged", Run;
+    InvocationJournaled(invocation::Journaled) = "invocation.journaled", Run;
+    InvocationCompleted(invocation::Completed) = "invocation.completed", Run;
+    InvocationFailed(invocation::Failed) = "invocation.failed", Run;
+}

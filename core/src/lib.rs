@@ -1,0 +1,12 @@
+//! What can happen on PiCloud and what it means.
+//!
+//! The domain here is pure: no IO, no clock, no randomness; they come in as arguments. [`log`] is the one place that
+//! speaks to PostgreSQL.
+
+pub mod capability;
+pub mod event;
+pub mod id;
+pub mod keys;
+pub mod limits;
+pub mod log;
+pub mod run;
