@@ -1,1 +1,3 @@
-//! x
+//! Runs scripts.
+
+pub mod sandbox;

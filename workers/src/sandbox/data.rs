@@ -1,0 +1,76 @@
+//! What a run may read and write: the seam between the sandbox and whoever buffers a run's effects.
+
+use std::any::Any;
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+
+/// Stored data as one run sees it, its own writes included. Calls block the script's thread.
+///
+/// Names, sizes and values are already checked against the script's limits when a call arrives here; the counts of
+/// reads and writes are this side's business.
+pub trait Data: Any + Send {
+    /// The value of a key; `None` when there is none.
+    fn kv_get(&mut self, collection: &str, key: &str) -> Result<Option<Box<RawValue>>, DataError>;
+
+    /// Gives a key a value, until `expires_at` if that is given.
+    fn kv_set(
+        &mut self,
+        collection: &str,
+        key: &str,
+        value: Box<RawValue>,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(), DataError>;
+
+    /// Removes a key; says whether it was there.
+    fn kv_delete(&mut self, collection: &str, key: &str) -> Result<bool, DataError>;
+
+    /// Adds to a key's number; an absent key counts as 0.
+    fn kv_increment(&mut self, collection: &str, key: &str, by: i64) -> Result<(), DataError>;
+
+    /// Up to `limit` entries whose key begins with `prefix`, in order of keys, after `cursor`.
+    fn kv_list(
+        &mut self,
+        collection: &str,
+        prefix: &str,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<KvPage, DataError>;
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct KvPage {
+    /// Keys and values, in order of keys.
+    pub items: Vec<(String, Box<RawValue>)>,
+    /// Where the next page begins; `None` when this was the last.
+    pub cursor: Option<String>,
+}
+
+/// Why stored data could not be read or written. All but [`DataError::Refused`] end the run, whatever it catches.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DataError {
+    /// Something read before has changed since: the run must be repeated.
+    #[error("what the run had read has changed")]
+    Conflict,
+    /// The run's time was up while waiting.
+    #[error("the run's time was up")]
+    Deadline,
+    /// The run was cancelled while waiting.
+    #[error("the run was cancelled")]
+    Cancelled,
+    /// A limit was passed.
+    #[error("{message}")]
+    Limit {
+        /// The limit's name in [`picloud_core::limits::Limits`].
+        name: &'static str,
+        /// What was asked and what is allowed.
+        message: String,
+    },
+    /// The call makes no sense; the script sees it thrown. Names the call and the value.
+    #[error("{0}")]
+    Refused(String),
+    /// The database is away.
+    #[error("the database is away")]
+    Unavailable,
+}
