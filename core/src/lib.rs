@@ -9,4 +9,5 @@ pub mod id;
 pub mod keys;
 pub mod limits;
 pub mod log;
+pub mod routing;
 pub mod run;
