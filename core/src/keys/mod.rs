@@ -1,16 +1,14 @@
 //! Keys and what they encrypt.
+//!
+//! The master key lies in a file and wraps data keys: one for each app and one for the instance. Recordings, outcomes and
+//! cursors are under data keys, so erasing one row erases all of an app's that is under it, wherever it lies.
 
-use serde::{Deserialize, Serialize};
+mod cursor;
+mod data_key;
+mod keyring;
+mod master;
 
-use crate::id::DataKeyId;
-
-/// A text only the holder of a data key can read, with what is needed to find that key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sealed {
-    /// Which key.
-    pub key_id: DataKeyId,
-    /// Base64; new for every text.
-    pub nonce: String,
-    /// Base64.
-    pub ciphertext: String,
-}
+pub use cursor::{Cursor, InvalidCursor};
+pub use data_key::{CannotOpen, DataKey, Purpose, Sealed};
+pub use keyring::{Keyring, KeyringError};
+pub use master::{MasterKey, MasterKeyError};

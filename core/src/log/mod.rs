@@ -1,10 +1,32 @@
-//! The log.
+//! The log: append to it, read it, follow it.
+//!
+//! - [`Commit`] is what one run or one admin call wants written: events, what they were decided on, and by what right.
+//! - [`Committer`] takes commits from everywhere on the node and appends them in batches, one round trip each.
+//! - [`Recorded`] is an event as it lies in the log; [`read`] finds them, [`Tail`] tells of them as they come.
+//! - [`Node`] is this process's right to write, which others can take away.
+//!
+//! Nobody but the committer writes the schemas `log` and `state`.
 
-/// The right to write the outcome of an idempotent request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdempotencyClaim {
-    /// What names the request: a hash of app, route or script, credentials and key.
-    pub scope: [u8; 32],
-    /// Which attempt at it holds the claim.
-    pub claim: uuid::Uuid,
-}
+mod batch;
+mod commit;
+mod committer;
+mod config;
+mod fair;
+mod fold;
+pub mod idempotency;
+pub mod node;
+pub mod partitions;
+mod position;
+pub mod read;
+mod recent;
+mod recorded;
+pub mod schema;
+mod settle;
+mod tail;
+
+pub use commit::{Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected};
+pub use committer::{Committer, CommitterConfig};
+pub use node::Node;
+pub use position::Position;
+pub use recorded::Recorded;
+pub use tail::{Batch, Follow, Tail, TailHealth};

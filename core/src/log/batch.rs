@@ -1,0 +1,247 @@
+//! One append: the arrays that a batch of commits becomes, and the call that sends them.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::{
+    Commit, Position, Read, Rejected,
+    fold::{Folded, KvWrite},
+};
+use crate::id::NodeEpoch;
+
+/// The column values of one call of `log.append`, one vector an argument.
+#[derive(Debug, Default)]
+pub(super) struct Arrays<'a> {
+    read_commit: Vec<i32>,
+    read_app: Vec<Uuid>,
+    read_collection: Vec<&'a str>,
+    read_key: Vec<&'a str>,
+    read_position: Vec<i64>,
+    claim_commit: Vec<i32>,
+    claim_scope: Vec<&'a [u8]>,
+    claim_token: Vec<Uuid>,
+    claim_outcome: Vec<&'a [u8]>,
+    event_id: Vec<Uuid>,
+    event_app: Vec<Option<Uuid>>,
+    event_kind: Vec<&'a str>,
+    event_subject: Vec<&'a str>,
+    event_data: Vec<&'a str>,
+    event_actor: Vec<&'a str>,
+    event_cause: Vec<Option<Uuid>>,
+    event_root: Vec<Option<Uuid>>,
+    event_depth: Vec<i16>,
+    event_class: Vec<&'a str>,
+    set_app: Vec<Uuid>,
+    set_collection: Vec<&'a str>,
+    set_key: Vec<&'a str>,
+    set_value: Vec<String>,
+    set_expires: Vec<Option<DateTime<Utc>>>,
+    set_offset: Vec<i32>,
+    add_commit: Vec<i32>,
+    add_app: Vec<Uuid>,
+    add_collection: Vec<&'a str>,
+    add_key: Vec<&'a str>,
+    add_by: Vec<i64>,
+    add_offset: Vec<i32>,
+    delete_app: Vec<Uuid>,
+    delete_collection: Vec<&'a str>,
+    delete_key: Vec<&'a str>,
+    begin_invocation: Vec<Uuid>,
+    begin_app: Vec<Uuid>,
+    begin_offset: Vec<i32>,
+    end_invocation: Vec<Uuid>,
+    /// Whether a commit in it holds a predicate, which was checked in memory against events up to the known head.
+    pub holds_predicates: bool,
+}
+
+/// A commit of the batch, by its index, cannot be part of it.
+pub(super) type Refusal = (usize, Rejected);
+
+impl<'a> Arrays<'a> {
+    /// Lays the commits out, numbered by their place in the slice.
+    pub fn build(commits: impl Iterator<Item = &'a Commit>) -> Result<Self, Refusal> {
+        let mut arrays = Self::default();
+        let mut folded = Folded::default();
+        for (index, commit) in commits.enumerate() {
+            let number = index as i32;
+            arrays.reads(number, &commit.reads);
+            if let Some(outcome) = &commit.outcome {
+                arrays.claim_commit.push(number);
+                arrays.claim_scope.push(&outcome.claim.scope);
+                arrays.claim_token.push(outcome.claim.claim);
+                arrays.claim_outcome.push(&outcome.sealed);
+            }
+            for event in &commit.events {
+                arrays.event_id.push(event.id.uuid());
+                arrays.event_app.push(event.app.map(Uuid::from));
+                arrays.event_kind.push(event.event.kind());
+                arrays.event_subject.push(&event.subject);
+                arrays.event_data.push(&event.data);
+                arrays.event_actor.push(&event.actor_json);
+                arrays.event_cause.push(event.cause.map(Uuid::from));
+                arrays.event_root.push(event.root.map(Uuid::from));
+                arrays.event_depth.push(event.depth as i16);
+                arrays.event_class.push(event.event.class().as_str());
+                let offset = arrays.event_id.len() as i32;
+                folded.take(event.app, &event.event, offset, number).map_err(|rejected| (index, rejected))?;
+            }
+        }
+        arrays.rows(folded);
+        Ok(arrays)
+    }
+
+    fn reads(&mut self, number: i32, reads: &'a [Read]) {
+        for read in reads {
+            match read {
+                Read::Kv { app, collection, key, version } => {
+                    self.read_commit.push(number);
+                    self.read_app.push(app.uuid());
+                    self.read_collection.push(collection);
+                    self.read_key.push(key);
+                    self.read_position.push(version.0);
+                }
+                Read::KvRange { .. } => self.holds_predicates = true,
+                // Checked beside the call, by the transaction that folds configuration.
+                Read::Config { .. } => {}
+            }
+        }
+    }
+
+    fn rows(&mut self, folded: Folded<'a>) {
+        for ((app, collection, key), last) in folded.kv {
+            match last.write {
+                KvWrite::Set { value, expires_at } => {
+                    self.set_app.push(app.uuid());
+                    self.set_collection.push(collection);
+                    self.set_key.push(key);
+                    self.set_value.push(value.into_owned());
+                    self.set_expires.push(expires_at);
+                    self.set_offset.push(last.offset);
+                }
+                KvWrite::Add(by) => {
+                    self.add_commit.push(last.commit);
+                    self.add_app.push(app.uuid());
+                    self.add_collection.push(collection);
+                    self.add_key.push(key);
+                    self.add_by.push(by);
+                    self.add_offset.push(last.offset);
+                }
+                KvWrite::Delete => {
+                    self.delete_app.push(app.uuid());
+                    self.delete_collection.push(collection);
+                    self.delete_key.push(key);
+                }
+            }
+        }
+        for (invocation, (app, offset)) in folded.begun {
+            self.begin_invocation.push(invocation.uuid());
+            self.begin_app.push(app.uuid());
+            self.begin_offset.push(offset);
+        }
+        self.end_invocation.extend(folded.ended.into_iter().map(Uuid::from));
+    }
+}
+
+/// Whose append it is and what they remember.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writer {
+    /// Fresh for every connection.
+    pub token: Uuid,
+    /// The place and time of the last event, as of this token's last append.
+    pub known: Option<(Position, DateTime<Utc>)>,
+    /// The node's.
+    pub epoch: NodeEpoch,
+}
+
+/// What `log.append` says.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Done; the new head.
+    Committed { head: Position, at: DateTime<Utc> },
+    /// Predicates were checked against an older head than this.
+    Behind { head: Position, at: DateTime<Utc> },
+    /// The node's epoch is not valid.
+    Revoked,
+    /// These commits cannot be made; nothing was written.
+    Refused(Vec<Refusal>),
+}
+
+/// Sends a batch; a statement of its own, or part of the caller's transaction.
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    writer: &Writer,
+    strict: bool,
+    arrays: &Arrays<'_>,
+) -> Result<Verdict, sqlx::Error> {
+    // Positional and long, but one round trip; `query!` would want every element owned.
+    let row = sqlx::query(
+        "select verdict, head, stamped_at, stale, not_a_number, unclaimed
+        from log.append(
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+            $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40,
+            $41, $42, $43
+        )",
+    )
+    .bind(writer.token)
+    .bind(writer.known.map(|(head, _)| head.0))
+    .bind(writer.known.map(|(_, at)| at))
+    .bind(strict)
+    .bind(writer.epoch.uuid())
+    .bind(&arrays.read_commit)
+    .bind(&arrays.read_app)
+    .bind(&arrays.read_collection)
+    .bind(&arrays.read_key)
+    .bind(&arrays.read_position)
+    .bind(&arrays.claim_commit)
+    .bind(&arrays.claim_scope)
+    .bind(&arrays.claim_token)
+    .bind(&arrays.claim_outcome)
+    .bind(&arrays.event_id)
+    .bind(&arrays.event_app)
+    .bind(&arrays.event_kind)
+    .bind(&arrays.event_subject)
+    .bind(&arrays.event_data)
+    .bind(&arrays.event_actor)
+    .bind(&arrays.event_cause)
+    .bind(&arrays.event_root)
+    .bind(&arrays.event_depth)
+    .bind(&arrays.event_class)
+    .bind(&arrays.set_app)
+    .bind(&arrays.set_collection)
+    .bind(&arrays.set_key)
+    .bind(&arrays.set_value)
+    .bind(&arrays.set_expires)
+    .bind(&arrays.set_offset)
+    .bind(&arrays.add_commit)
+    .bind(&arrays.add_app)
+    .bind(&arrays.add_collection)
+    .bind(&arrays.add_key)
+    .bind(&arrays.add_by)
+    .bind(&arrays.add_offset)
+    .bind(&arrays.delete_app)
+    .bind(&arrays.delete_collection)
+    .bind(&arrays.delete_key)
+    .bind(&arrays.begin_invocation)
+    .bind(&arrays.begin_app)
+    .bind(&arrays.begin_offset)
+    .bind(&arrays.end_invocation)
+    .fetch_one(connection)
+    .await?;
+
+    Ok(match row.try_get::<&str, _>("verdict")? {
+        "committed" => Verdict::Committed { head: Position(row.try_get("head")?), at: row.try_get("stamped_at")? },
+        "behind" => Verdict::Behind { head: Position(row.try_get("head")?), at: row.try_get("stamped_at")? },
+        "revoked" => Verdict::Revoked,
+        _ => {
+            let mut refusals = Vec::new();
+            for (column, why) in
+                [("stale", Rejected::Stale), ("not_a_number", Rejected::NotANumber), ("unclaimed", Rejected::Unclaimed)]
+            {
+                let numbers: Option<Vec<i32>> = row.try_get(column)?;
+                refusals.extend(numbers.into_iter().flatten().map(|number| (number as usize, why.clone())));
+            }
+            Verdict::Refused(refusals)
+        }
+    })
+}

@@ -1,0 +1,288 @@
+//! Folds configuration events into their tables, a statement or two an event.
+//!
+//! These nouns are rare, so they have plain statements instead of a place in `log.append`; both run in one transaction
+//! under the log's lock.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{NewEvent, Position, Read};
+use crate::event::{Class, Event, api_key, app, domain, env, route, script};
+
+/// Whether nothing that a commit based itself on was configured differently after it looked. Asked under the lock, with the
+/// commit's own events already appended behind `head`.
+pub(super) async fn is_fresh(
+    connection: &mut PgConnection,
+    reads: &[Read],
+    head: Position,
+) -> Result<bool, sqlx::Error> {
+    for read in reads {
+        let Read::Config { app, as_of } = read else { continue };
+        let changed = sqlx::query_scalar!(
+            r#"select exists (
+                select from log.config
+                where position > $1 and position <= $2 and app_id is not distinct from $3
+            ) as "changed!""#,
+            as_of.0,
+            head.0,
+            app.map(Uuid::from)
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        if changed {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes what an event of class `config` changes. Other events pass by.
+pub(super) async fn fold(
+    connection: &mut PgConnection,
+    new: &NewEvent,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    if new.event.class() != Class::Config {
+        return Ok(());
+    }
+    let app = new.app.map(Uuid::from);
+    match &new.event {
+        Event::AppCreated(event) => app_created(connection, event, position, at).await,
+        Event::DomainClaimed(event) => domain_claimed(connection, app, event, position, at).await,
+        Event::DomainReleased(event) => domain_released(connection, event).await,
+        Event::EnvSet(event) => env_set(connection, app, event, position).await,
+        Event::EnvDeleted(event) => env_deleted(connection, app, event).await,
+        Event::ScriptDeployed(event) => script_deployed(connection, new, event, position, at).await,
+        Event::ScriptActivated(event) => script_activated(connection, event, position).await,
+        Event::ScriptDeleted(event) => script_deleted(connection, event).await,
+        Event::RouteBound(route::Bound { route, definition })
+        | Event::RouteUpdated(route::Updated { route, definition }) => {
+            route_defined(connection, app, route.uuid(), definition, position, at).await
+        }
+        Event::RouteUnbound(event) => route_unbound(connection, event).await,
+        Event::ApiKeyMinted(event) => api_key_minted(connection, event, position, at).await,
+        Event::ApiKeyRevoked(event) => api_key_revoked(connection, event, position, at).await,
+        Event::KvSet(_)
+        | Event::KvIncreased(_)
+        | Event::KvDeleted(_)
+        | Event::InvocationStarted(_)
+        | Event::InvocationLogged(_)
+        | Event::InvocationJournaled(_)
+        | Event::InvocationCompleted(_)
+        | Event::InvocationFailed(_) => Ok(()),
+    }
+}
+
+async fn app_created(
+    connection: &mut PgConnection,
+    event: &app::Created,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into state.app (id, slug, created_at, position) values ($1, $2, $3, $4)",
+        event.app.uuid(),
+        event.slug,
+        at,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn domain_claimed(
+    connection: &mut PgConnection,
+    app: Option<Uuid>,
+    event: &domain::Claimed,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into state.domain (id, app_id, host, created_at, position) values ($1, $2, $3, $4, $5)",
+        event.domain.uuid(),
+        app,
+        event.host,
+        at,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn domain_released(connection: &mut PgConnection, event: &domain::Released) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from state.domain where id = $1", event.domain.uuid()).execute(connection).await?;
+    Ok(())
+}
+
+async fn env_set(
+    connection: &mut PgConnection,
+    app: Option<Uuid>,
+    event: &env::Set,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into state.env (app_id, name, value, position) values ($1, $2, $3, $4)
+        on conflict (app_id, name) do update set value = excluded.value, position = excluded.position",
+        app,
+        event.name,
+        event.value,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn env_deleted(
+    connection: &mut PgConnection,
+    app: Option<Uuid>,
+    event: &env::Deleted,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from state.env where app_id = $1 and name = $2", app, event.name).execute(connection).await?;
+    Ok(())
+}
+
+async fn script_deployed(
+    connection: &mut PgConnection,
+    new: &NewEvent,
+    event: &script::Deployed,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into state.script (id, app_id, name, kind, created_at, position) values ($1, $2, $3, $4, $5, $6)
+        on conflict (id) do update set position = excluded.position",
+        event.script.uuid(),
+        new.app.map(Uuid::from),
+        event.name,
+        event.script_kind.as_str(),
+        at,
+        position.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "insert into state.version
+            (id, script_id, number, source, sha256, imports, limits, message, actor, created_at, position)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        event.version.uuid(),
+        event.script.uuid(),
+        event.number as i32,
+        event.source,
+        event.sha256,
+        Json(&event.imports) as _,
+        Json(&event.limits) as _,
+        event.message,
+        Json(&new.actor) as _,
+        at,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn script_activated(
+    connection: &mut PgConnection,
+    event: &script::Activated,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update state.script set active_version = $2, position = $3 where id = $1",
+        event.script.uuid(),
+        event.version.uuid(),
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn script_deleted(connection: &mut PgConnection, event: &script::Deleted) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from state.script where id = $1", event.script.uuid()).execute(connection).await?;
+    Ok(())
+}
+
+async fn route_defined(
+    connection: &mut PgConnection,
+    app: Option<Uuid>,
+    route: Uuid,
+    definition: &route::Definition,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into state.route (id, app_id, script_id, method, host, path, definition, created_at, position)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        on conflict (id) do update
+        set script_id = excluded.script_id,
+            method = excluded.method,
+            host = excluded.host,
+            path = excluded.path,
+            definition = excluded.definition,
+            position = excluded.position",
+        route,
+        app,
+        definition.script.uuid(),
+        definition.method,
+        definition.host,
+        definition.path,
+        Json(definition) as _,
+        at,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn route_unbound(connection: &mut PgConnection, event: &route::Unbound) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from state.route where id = $1", event.route.uuid()).execute(connection).await?;
+    Ok(())
+}
+
+async fn api_key_minted(
+    connection: &mut PgConnection,
+    event: &api_key::Minted,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let scopes: Vec<String> = event.scopes.iter().map(ToString::to_string).collect();
+    sqlx::query!(
+        "insert into state.api_key (id, name, prefix, scopes, app_id, account_id, expires_at, created_at, position)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        event.key.uuid(),
+        event.name,
+        event.prefix,
+        &scopes,
+        event.app.map(Uuid::from),
+        event.account.map(Uuid::from),
+        event.expires_at,
+        at,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn api_key_revoked(
+    connection: &mut PgConnection,
+    event: &api_key::Revoked,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update state.api_key set revoked_at = $2, position = $3 where id = $1",
+        event.key.uuid(),
+        at,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

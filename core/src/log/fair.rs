@@ -1,0 +1,76 @@
+//! What waits to be committed, gathered fairly: apps take turns, so that one that floods the log does not delay the others.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{Commit, CommitError, Committed};
+use crate::{event::Class, id::AppId};
+
+/// A commit and who waits for its answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub commit: Commit,
+    pub answer: oneshot::Sender<Result<Committed, CommitError>>,
+    /// Its share of the queue's memory, given back when it is answered.
+    pub _memory: OwnedSemaphorePermit,
+}
+
+impl Pending {
+    /// Configuration is folded by statements of its own, so its commits go alone.
+    pub fn is_config(&self) -> bool {
+        self.commit.events.iter().any(|event| event.event.class() == Class::Config)
+    }
+}
+
+/// A first-come queue an app, and whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Fair {
+    queues: HashMap<Option<AppId>, VecDeque<Pending>>,
+    turns: VecDeque<Option<AppId>>,
+    len: usize,
+}
+
+impl Fair {
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn push(&mut self, pending: Pending) {
+        let app = pending.commit.app();
+        let queue = self.queues.entry(app).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(app);
+        }
+        queue.push_back(pending);
+        self.len += 1;
+    }
+
+    /// The next batch: a commit of each app in turn, until it is large enough. Never empty while something waits.
+    pub fn next_batch(&mut self, max_events: usize, max_bytes: usize) -> Vec<Pending> {
+        let mut batch = Vec::new();
+        let (mut events, mut bytes) = (0, 0);
+        while let Some(app) = self.turns.front().copied() {
+            let Some(queue) = self.queues.get_mut(&app) else { break };
+            let Some(next) = queue.front() else { break };
+            events += next.commit.events.len();
+            bytes += next.commit.size_bytes();
+            let alone = next.is_config();
+            if !batch.is_empty() && (alone || events > max_events || bytes > max_bytes) {
+                break;
+            }
+            batch.extend(queue.pop_front());
+            self.len -= 1;
+            self.turns.pop_front();
+            if queue.is_empty() {
+                self.queues.remove(&app);
+            } else {
+                self.turns.push_back(app);
+            }
+            if alone {
+                break;
+            }
+        }
+        batch
+    }
+}

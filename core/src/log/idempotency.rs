@@ -1,0 +1,106 @@
+//! Requests that must not happen twice: claims, and the outcomes that answer their repetition.
+//!
+//! A claim is taken before the run and bears the node's epoch; the outcome is written by the very commit that completes the
+//! run. So a crash before it leaves a claim of a dead node, which the next request takes over, and after it nothing runs
+//! again.
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{IdempotencyClaim, Node};
+use crate::id::{AppId, EventId};
+
+/// How long an outcome answers repetitions, in hours.
+pub const KEPT_H: i32 = 24;
+
+/// What a key means for the request that bears it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Nobody has done this: run it under the claim.
+    Fresh(IdempotencyClaim),
+    /// It has been done; the outcome, under the app's data key.
+    Done(Vec<u8>),
+    /// It is being done.
+    InFlight,
+    /// The key was used for another request.
+    Mismatch,
+}
+
+/// Asks what a key means, and claims it when nobody has.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn begin(
+    pool: &PgPool,
+    node: &Node,
+    app: AppId,
+    scope: [u8; 32],
+    fingerprint: [u8; 32],
+) -> Result<Begin, sqlx::Error> {
+    let claim = Uuid::from(EventId::generate());
+    // Taken over are the expired, and the claims of nodes that cannot complete them any more.
+    let claimed = sqlx::query!(
+        "insert into live.idempotency as i (scope, app_id, fingerprint, claim, claimed_by, expires_at)
+        values ($1, $2, $3, $4, $5, now() + make_interval(hours => $6))
+        on conflict (scope) do update
+        set fingerprint = excluded.fingerprint,
+            claim = excluded.claim,
+            claimed_by = excluded.claimed_by,
+            outcome = null,
+            expires_at = excluded.expires_at
+        where i.expires_at <= now()
+            or (i.outcome is null and not exists (
+                select from live.nodes n where n.epoch = i.claimed_by and n.revoked_at is null
+            ))",
+        &scope[..],
+        app.uuid(),
+        &fingerprint[..],
+        claim,
+        node.epoch().uuid(),
+        KEPT_H
+    )
+    .execute(pool)
+    .await?;
+    if claimed.rows_affected() == 1 {
+        return Ok(Begin::Fresh(IdempotencyClaim { scope, claim }));
+    }
+    let row = sqlx::query!("select fingerprint, outcome from live.idempotency where scope = $1", &scope[..])
+        .fetch_optional(pool)
+        .await?;
+    Ok(match row {
+        Some(row) if row.fingerprint != fingerprint => Begin::Mismatch,
+        Some(row) => row.outcome.map_or(Begin::InFlight, Begin::Done),
+        // Released between the two statements: the caller's retry claims it.
+        None => Begin::InFlight,
+    })
+}
+
+/// Gives a claim back: the run did not complete, and the key may be used again.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn release(pool: &PgPool, claim: &IdempotencyClaim) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from live.idempotency where scope = $1 and claim = $2 and outcome is null",
+        &claim.scope[..],
+        claim.claim
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Forgets what has expired, a thousand at a time; returns how many.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn sweep(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    let swept = sqlx::query!(
+        "delete from live.idempotency where scope in (
+            select scope from live.idempotency where expires_at <= now() limit 1000 for update skip locked
+        )"
+    )
+    .execute(pool)
+    .await?;
+    Ok(swept.rows_affected())
+}

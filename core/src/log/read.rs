@@ -1,0 +1,278 @@
+//! Finding events in the log.
+//!
+//! The log has many leaves and most questions concern few of them: a plan over the parent would have to open every one, so
+//! queries here name the leaves of the segments they need.
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, PgPool, Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{NewEvent, Position, Recorded};
+use crate::{
+    event::{Class, Event, Undecodable},
+    id::{AppId, EventId},
+};
+
+/// Why events could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The database could not be asked.
+    #[error("failed to read the log")]
+    Database(#[from] sqlx::Error),
+    /// An event is not of this version's catalogue. Whoever folds must stop before it.
+    #[error("failed to read the event at position {position}")]
+    Undecodable {
+        /// Where it lies.
+        position: Position,
+        /// Why not.
+        #[source]
+        source: Undecodable,
+    },
+}
+
+/// Which way a list goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Oldest first.
+    #[default]
+    Forward,
+    /// Newest first.
+    Backward,
+}
+
+/// Which events are wanted. Everything named must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Whose; the outer `None` is everybody's, the inner the instance's own.
+    pub app: Option<Option<AppId>>,
+    /// Kinds, each whole (`kv.set`) or a noun (`kv`).
+    pub kinds: Vec<String>,
+    /// The subject.
+    pub subject: Option<String>,
+    /// The actor's id.
+    pub actor: Option<String>,
+    /// The first run of the chain.
+    pub root: Option<Uuid>,
+    /// Not before.
+    pub since: Option<DateTime<Utc>>,
+    /// Before.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Filter {
+    /// Whether an event that comes live would have been found.
+    #[must_use]
+    pub fn matches(&self, recorded: &Recorded) -> bool {
+        let event = &recorded.event;
+        let kind = event.event.kind();
+        self.app.is_none_or(|app| app == event.app)
+            && (self.kinds.is_empty()
+                || self.kinds.iter().any(|wanted| {
+                    kind.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                }))
+            && self.subject.as_ref().is_none_or(|subject| *subject == event.subject)
+            && self.actor.as_ref().is_none_or(|actor| event.actor.id.as_ref() == Some(actor))
+            && self.root.is_none_or(|root| event.root.map(Uuid::from) == Some(root))
+            && self.since.is_none_or(|since| recorded.at >= since)
+            && self.until.is_none_or(|until| recorded.at < until)
+    }
+}
+
+/// Reads the log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pool: PgPool,
+    segments: Arc<RwLock<Arc<[Segment]>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Segment {
+    low: i64,
+    high: i64,
+    classes: Vec<String>,
+}
+
+impl Reader {
+    /// Reads through a pool.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, segments: Arc::new(RwLock::new(Arc::new([]))) }
+    }
+
+    /// The database's own word on how far the log goes. Not for the hot path.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn head(&self) -> Result<Position, sqlx::Error> {
+        let head = sqlx::query_scalar!(r#"select log.find_head() as "head!""#).fetch_one(&self.pool).await?;
+        Ok(Position(head))
+    }
+
+    /// The events after one position up to another, oldest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or an event is not of this version's catalogue.
+    pub async fn range(&self, after: Position, up_to: Position, limit: usize) -> Result<Vec<Recorded>, ReadError> {
+        self.list(&Filter::default(), Direction::Forward, after, up_to, limit).await
+    }
+
+    /// The events that match a filter, after one position up to another, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or an event is not of this version's catalogue.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        direction: Direction,
+        after: Position,
+        up_to: Position,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        let mut segments: Vec<Segment> = self.segments(up_to).await?.to_vec();
+        segments.retain(|segment| segment.low <= up_to.0 && segment.high > after.0 + 1);
+        if direction == Direction::Backward {
+            segments.reverse();
+        }
+        let mut found = Vec::new();
+        for segment in segments {
+            if found.len() >= limit {
+                break;
+            }
+            let Some(sql) = statement(&segment, filter, direction) else { continue };
+            let (nouns, kinds): (Vec<&str>, Vec<&str>) =
+                filter.kinds.iter().map(String::as_str).partition(|kind| !kind.contains('.'));
+            let rows = sqlx::query(AssertSqlSafe(sql))
+                .bind(after.0)
+                .bind(up_to.0)
+                .bind((limit - found.len()) as i64)
+                .bind(filter.app.flatten().map(Uuid::from))
+                .bind(kinds)
+                .bind(nouns)
+                .bind(&filter.subject)
+                .bind(&filter.actor)
+                .bind(filter.root)
+                .bind(filter.since)
+                .bind(filter.until)
+                .fetch_all(&self.pool)
+                .await?;
+            for row in rows {
+                found.push(decode(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// An event by its id; the id's own time says about where to look.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or the event is not of this version's catalogue.
+    pub async fn find(&self, id: EventId) -> Result<Option<Recorded>, ReadError> {
+        let row = sqlx::query(
+            "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
+            from log.events where id = $1",
+        )
+        .bind(id.uuid())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(decode).transpose()
+    }
+
+    async fn segments(&self, up_to: Position) -> Result<Arc<[Segment]>, sqlx::Error> {
+        let known = Arc::clone(&self.segments.read().unwrap_or_else(PoisonError::into_inner));
+        if known.last().is_some_and(|last| last.high > up_to.0) {
+            return Ok(known);
+        }
+        let rows =
+            sqlx::query!("select low, high, classes from log.segments order by low").fetch_all(&self.pool).await?;
+        let segments: Arc<[Segment]> =
+            rows.into_iter().map(|row| Segment { low: row.low, high: row.high, classes: row.classes }).collect();
+        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&segments);
+        Ok(segments)
+    }
+}
+
+/// One segment's query. Only names made of a class and a number go into the text; every value is a parameter, used or not.
+fn statement(segment: &Segment, filter: &Filter, direction: Direction) -> Option<String> {
+    let mut wanted = String::from("position > $1 and position <= $2 and ($3::bigint is not null)");
+    wanted += match filter.app {
+        None => " and ($4::uuid is null)",
+        Some(None) => " and app_id is null and ($4::uuid is null)",
+        Some(Some(_)) => " and app_id = $4",
+    };
+    wanted += if filter.kinds.is_empty() {
+        " and ($5::text[] is not null and $6::text[] is not null)"
+    } else {
+        " and (kind = any ($5) or split_part(kind, '.', 1) = any ($6))"
+    };
+    wanted += " and ($7::text is null or subject = $7) and ($8::text is null or actor ->> 'id' = $8)
+        and ($9::uuid is null or root = $9)
+        and ($10::timestamptz is null or at >= $10) and ($11::timestamptz is null or at < $11)";
+    let order = match direction {
+        Direction::Forward => "asc",
+        Direction::Backward => "desc",
+    };
+    let leaves: Vec<String> = Class::ALL
+        .iter()
+        .filter(|class| segment.classes.iter().any(|present| present == class.as_str()))
+        .filter(|class| filter.may_be_of(**class))
+        .map(|class| {
+            // The limit inside lets each leaf stop early.
+            format!(
+                "(select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
+                from log.{class}_{low} where {wanted} order by position {order} limit $3)",
+                low = segment.low
+            )
+        })
+        .collect();
+    if leaves.is_empty() {
+        return None;
+    }
+    let mut sql = leaves.join(" union all ");
+    write!(sql, " order by position {order} limit $3").expect("writing to a string");
+    Some(sql)
+}
+
+impl Filter {
+    /// Whether an event of a class could match: spares looking into its leaves.
+    fn may_be_of(&self, class: Class) -> bool {
+        self.kinds.is_empty()
+            || Event::KINDS.iter().any(|(kind, of)| {
+                *of == class
+                    && self.kinds.iter().any(|wanted| {
+                        kind.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                    })
+            })
+    }
+}
+
+fn decode(row: &PgRow) -> Result<Recorded, ReadError> {
+    let position = Position(row.try_get("position")?);
+    let kind: &str = row.try_get("kind")?;
+    let data: String = row.try_get("data")?;
+    let actor: String = row.try_get("actor")?;
+    let undecodable = |source| ReadError::Undecodable { position, source };
+    let event = Event::decode(kind, &data).map_err(undecodable)?;
+    let parsed =
+        serde_json::from_str(&actor).map_err(|source| undecodable(Undecodable::Data { kind: event.kind(), source }))?;
+    Ok(Recorded {
+        position,
+        at: row.try_get("at")?,
+        event: Arc::new(NewEvent {
+            id: row.try_get::<Uuid, _>("id")?.into(),
+            app: row.try_get::<Option<Uuid>, _>("app_id")?.map(Into::into),
+            actor: parsed,
+            cause: row.try_get::<Option<Uuid>, _>("cause")?.map(Into::into),
+            root: row.try_get::<Option<Uuid>, _>("root")?.map(Into::into),
+            depth: row.try_get::<i16, _>("depth")? as u16,
+            event,
+            subject: row.try_get("subject")?,
+            data,
+            actor_json: actor.into(),
+        }),
+    })
+}

@@ -1,0 +1,69 @@
+//! The database's schema and whether this binary fits it.
+
+use sqlx::{
+    PgPool,
+    migrate::{MigrateError, Migrator},
+};
+
+use crate::id::HistoryId;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// A newer PiCloud has been here.
+    #[error(
+        "the database is at schema version {found}, this PiCloud knows up to {known}: start a newer PiCloud, \
+         or restore a backup made before the upgrade"
+    )]
+    Newer {
+        /// The database's version.
+        found: i64,
+        /// The highest version this binary knows.
+        known: i64,
+    },
+    /// A migration that was applied is not the one this binary has.
+    #[error("migration {0} of the database is not the one this PiCloud was built with")]
+    Altered(i64),
+    /// The server is too old.
+    #[error("PostgreSQL {0} is too old: PiCloud needs 14 or newer")]
+    ServerTooOld(String),
+    /// A migration failed. What it had done was undone.
+    #[error("failed to migrate the database")]
+    Failed(#[source] MigrateError),
+    /// The database could not be asked.
+    #[error("failed to ask the database for its version")]
+    Database(#[from] sqlx::Error),
+}
+
+/// The schema version this binary brings.
+#[must_use]
+pub fn version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// Brings the database up to this binary. Several nodes may do so at once: one does it, the others wait.
+///
+/// # Errors
+/// [`SchemaError`], when the database is newer than the binary, or not its own, or refuses.
+pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
+    let server: String = sqlx::query_scalar("select current_setting('server_version_num')").fetch_one(pool).await?;
+    if server.parse::<u32>().is_ok_and(|number| number < 140_000) {
+        return Err(SchemaError::ServerTooOld(server));
+    }
+    MIGRATIONS.run(pool).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => SchemaError::Newer { found, known: version() },
+        MigrateError::VersionMismatch(altered) => SchemaError::Altered(altered),
+        other => SchemaError::Failed(other),
+    })
+}
+
+/// Which life of the log the database holds.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn history(pool: &PgPool) -> Result<HistoryId, sqlx::Error> {
+    let history = sqlx::query_scalar!("select history from log.meta").fetch_one(pool).await?;
+    Ok(history.into())
+}

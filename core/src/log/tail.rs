@@ -1,0 +1,370 @@
+//! Tells everybody on the node of every event, once, in order, as soon as it is durable.
+//!
+//! What the node's own committer appended is handed over in memory; what other nodes appended is read when a notification
+//! says so. A notification can be lost with its connection, so the same reading also happens on every reconnect and on a
+//! slow timer. The tail notifies itself now and then: unheard, the node is on the timer alone, and says so.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{PgPool, postgres::PgListener};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    Position, Recorded,
+    read::{ReadError, Reader},
+};
+use crate::id::NodeEpoch;
+
+/// The channel everybody listens on; `migrations/0004_append.sql` names the same.
+const CHANNEL: &str = "picloud";
+
+/// How often the tail looks without being told, and calls itself to hear whether it would be.
+const TIMER: Duration = Duration::from_secs(4);
+
+/// How many batches a subscriber may be behind before it has to read the log instead.
+const RING: usize = 1_024;
+
+/// How many events are read at once when catching up.
+const CHUNK: usize = 2_000;
+
+/// Events that lie next to each other in the log.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    events: Arc<[Recorded]>,
+}
+
+impl Batch {
+    pub(super) fn new(events: Vec<Recorded>) -> Self {
+        Self { events: events.into() }
+    }
+
+    /// In order, without a gap.
+    #[must_use]
+    pub fn events(&self) -> &[Recorded] {
+        &self.events
+    }
+
+    fn first(&self) -> Option<Position> {
+        self.events.first().map(|event| event.position)
+    }
+
+    fn last(&self) -> Option<Position> {
+        self.events.last().map(|event| event.position)
+    }
+}
+
+/// How well the tail hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TailHealth {
+    /// Notifications arrive.
+    Listening,
+    /// They do not: other nodes' events come some seconds late.
+    Polling,
+    /// It stands before an event that this version cannot read.
+    Parked,
+}
+
+/// The node's view of the log as it grows. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    sender: broadcast::Sender<Batch>,
+    position: watch::Receiver<Position>,
+    reader: Reader,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    polling: AtomicBool,
+    parked: AtomicBool,
+}
+
+impl Tail {
+    /// Starts the task at the present head. `local` is where the node's committer hands over what it appended. The task ends
+    /// when that channel's other end is gone.
+    ///
+    /// # Errors
+    /// When the database cannot be asked for the head.
+    pub async fn start(
+        pool: PgPool,
+        listen: PgPool,
+        epoch: NodeEpoch,
+        local: mpsc::UnboundedReceiver<Batch>,
+    ) -> Result<(Self, JoinHandle<()>), sqlx::Error> {
+        let reader = Reader::new(pool.clone());
+        let head = reader.head().await?;
+        let (sender, _) = broadcast::channel(RING);
+        let (position, watched) = watch::channel(head);
+        let shared = Arc::new(Shared::default());
+        let tail =
+            Self { sender: sender.clone(), position: watched, reader: reader.clone(), shared: Arc::clone(&shared) };
+        let task = Task { pool, listen, own: epoch.uuid().to_string(), reader, sender, position, shared };
+        Ok((tail, tokio::spawn(task.run(local))))
+    }
+
+    /// Up to where everybody has been told.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        *self.position.borrow()
+    }
+
+    /// Resolves when everybody has been told up to a position.
+    pub async fn reached(&self, position: Position) {
+        let mut watched = self.position.clone();
+        // The task is gone only when the node is: then nobody waits for long.
+        let _ = watched.wait_for(|reached| *reached >= position).await;
+    }
+
+    /// All that comes from now on. Who falls more than a thousand batches behind is told so and must read the log.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Batch> {
+        self.sender.subscribe()
+    }
+
+    /// All that comes after a position: first from the log, then live, without gap or duplicate.
+    #[must_use]
+    pub fn follow(&self, after: Position) -> Follow {
+        Follow { live: self.subscribe(), tail: self.clone(), cursor: after }
+    }
+
+    /// How well it hears.
+    #[must_use]
+    pub fn health(&self) -> TailHealth {
+        if self.shared.parked.load(Ordering::Relaxed) {
+            TailHealth::Parked
+        } else if self.shared.polling.load(Ordering::Relaxed) {
+            TailHealth::Polling
+        } else {
+            TailHealth::Listening
+        }
+    }
+}
+
+/// A reader of the log that never ends. Who is slow reads from the log what it missed; it holds nobody up.
+#[derive(Debug)]
+pub struct Follow {
+    live: broadcast::Receiver<Batch>,
+    tail: Tail,
+    cursor: Position,
+}
+
+impl Follow {
+    /// Where it stands: the last position it has told of.
+    #[must_use]
+    pub const fn cursor(&self) -> Position {
+        self.cursor
+    }
+
+    /// The next events, at least one. `None` when the node goes away.
+    ///
+    /// # Errors
+    /// When the log cannot be read. Asking again goes on where it stood.
+    pub async fn next(&mut self) -> Result<Option<Vec<Recorded>>, ReadError> {
+        loop {
+            let told = self.tail.position();
+            if self.cursor < told && self.live.is_empty() {
+                return self.history(told).await.map(Some);
+            }
+            match self.live.recv().await {
+                Ok(batch) => match (batch.first(), batch.last()) {
+                    (Some(_), Some(last)) if last <= self.cursor => {}
+                    (Some(first), Some(last)) if first <= self.cursor.plus(1) => {
+                        let news =
+                            batch.events().iter().filter(|event| event.position > self.cursor).cloned().collect();
+                        self.cursor = last;
+                        return Ok(Some(news));
+                    }
+                    (Some(first), _) => return self.history(Position(first.0 - 1)).await.map(Some),
+                    _ => {}
+                },
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    self.live = self.tail.subscribe();
+                }
+                Err(broadcast::error::RecvError::Closed) => return Ok(None),
+            }
+        }
+    }
+
+    async fn history(&mut self, up_to: Position) -> Result<Vec<Recorded>, ReadError> {
+        let events = self.tail.reader.range(self.cursor, up_to, CHUNK).await?;
+        // Fewer than asked for: the rest of the range was dropped by retention.
+        self.cursor = if events.len() < CHUNK { up_to } else { events.last().map_or(up_to, |last| last.position) };
+        Ok(events)
+    }
+}
+
+struct Task {
+    pool: PgPool,
+    listen: PgPool,
+    own: String,
+    reader: Reader,
+    sender: broadcast::Sender<Batch>,
+    position: watch::Sender<Position>,
+    shared: Arc<Shared>,
+}
+
+/// What woke the listening half.
+enum Heard {
+    /// Somebody appended up to here.
+    Head(Position),
+    /// Notifications may have been missed.
+    Reconnected,
+}
+
+impl Task {
+    async fn run(self, mut local: mpsc::UnboundedReceiver<Batch>) {
+        let (heard, mut wakes) = mpsc::channel(256);
+        let pinged = Arc::new(AtomicBool::new(true));
+        let listener = tokio::spawn(listen(self.listen.clone(), self.own.clone(), heard, Arc::clone(&pinged)));
+        let mut timer = interval(TIMER);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                batch = local.recv() => match batch {
+                    Some(batch) => self.local(batch).await,
+                    None => break,
+                },
+                Some(heard) = wakes.recv() => match heard {
+                    Heard::Head(head) => self.catch_up(head).await,
+                    Heard::Reconnected => self.look().await,
+                },
+                _ = timer.tick() => {
+                    let unheard = !pinged.swap(false, Ordering::Relaxed);
+                    if self.shared.polling.swap(unheard, Ordering::Relaxed) != unheard {
+                        if unheard {
+                            warn!("Notifications do not arrive: looking at the log every {TIMER:?} instead");
+                        } else {
+                            info!("Notifications arrive again");
+                        }
+                    }
+                    self.look().await;
+                    self.ping().await;
+                }
+            }
+        }
+        listener.abort();
+    }
+
+    fn cursor(&self) -> Position {
+        *self.position.borrow()
+    }
+
+    async fn local(&self, batch: Batch) {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
+        let cursor = self.cursor();
+        if last <= cursor {
+            return;
+        }
+        if first > cursor.plus(1) {
+            self.catch_up(Position(first.0 - 1)).await;
+        }
+        if first == self.cursor().plus(1) {
+            self.tell(batch, last);
+        } else {
+            // Something before it could not be read, or a part of it was told already.
+            self.catch_up(last).await;
+        }
+    }
+
+    fn tell(&self, batch: Batch, last: Position) {
+        // Nobody listens: fine.
+        let _ = self.sender.send(batch);
+        self.position.send_replace(last);
+    }
+
+    async fn look(&self) {
+        match self.reader.head().await {
+            Ok(head) => self.catch_up(head).await,
+            Err(error) => warn!(%error, "Failed to ask for the head of the log"),
+        }
+    }
+
+    async fn ping(&self) {
+        let ping = format!("ping {}", self.own);
+        if let Err(error) = sqlx::query!("select pg_notify($1, $2)", CHANNEL, ping).execute(&self.pool).await {
+            warn!(%error, "Failed to notify myself");
+        }
+    }
+
+    async fn catch_up(&self, head: Position) {
+        while self.cursor() < head {
+            match self.reader.range(self.cursor(), head, CHUNK).await {
+                Ok(events) => {
+                    self.shared.parked.store(false, Ordering::Relaxed);
+                    let Some(last) = events.last().map(|event| event.position) else { return };
+                    self.tell(Batch::new(events), last);
+                }
+                Err(ReadError::Database(error)) => {
+                    // The timer tries again.
+                    warn!(%error, "Failed to catch up with the log");
+                    return;
+                }
+                Err(error @ ReadError::Undecodable { .. }) => {
+                    if !self.shared.parked.swap(true, Ordering::Relaxed) {
+                        error!(%error, "The tail stands still: this node is too old for what another one wrote");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Listens for ever; reconnects by itself.
+async fn listen(pool: PgPool, own: String, heard: mpsc::Sender<Heard>, pinged: Arc<AtomicBool>) {
+    loop {
+        match PgListener::connect_with(&pool).await {
+            Ok(mut listener) => {
+                if let Err(error) = listener.listen(CHANNEL).await {
+                    warn!(%error, "Failed to listen");
+                } else if hear(&mut listener, &own, &heard, &pinged).await.is_none() {
+                    return;
+                }
+            }
+            Err(error) => warn!(%error, "Failed to connect for listening"),
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// `None` when nobody wants to hear any more.
+async fn hear(listener: &mut PgListener, own: &str, heard: &mpsc::Sender<Heard>, pinged: &AtomicBool) -> Option<()> {
+    // What was notified before LISTEN took hold was not heard.
+    heard.send(Heard::Reconnected).await.ok()?;
+    loop {
+        // `recv` would reconnect without a word, and hide what was missed meanwhile.
+        match listener.try_recv().await {
+            Ok(Some(notification)) => match notification.payload().split_once(' ') {
+                Some(("ping", whose)) if whose == own => pinged.store(true, Ordering::Relaxed),
+                Some(("ping", _)) => {}
+                // Our own appends come in memory.
+                Some((_, epoch)) if epoch == own => {}
+                Some((head, _)) => {
+                    if let Ok(head) = head.parse() {
+                        heard.send(Heard::Head(Position(head))).await.ok()?;
+                    }
+                }
+                None => {}
+            },
+            Ok(None) => {
+                heard.send(Heard::Reconnected).await.ok()?;
+            }
+            Err(error) => {
+                warn!(%error, "The listening connection was lost");
+                return Some(());
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+-- The committer's one call: check, append, fold, wake, in one statement and so in one round trip, COMMIT included.
+--
+-- Each statement in a `volatile` function sees what was committed before it began; so whatever is looked up after the lock
+-- was taken is exact. When anything is refused nothing is written: the caller leaves the refused commits out, folds the
+-- rest anew and calls again. `commit` numbers in arrays are the caller's, returned to it in the refusals.
+--
+-- It knows the rows of the hot path and no others: everything else is written by plain statements before it, in the same
+-- transaction and under the same lock.
+create function log.append(
+    token uuid,
+    -- What the caller remembers from its last append, or null. Worth something only while `token` is still the writer's.
+    known_head bigint,
+    known_at timestamptz,
+    -- Refuse to go on when the head is not `known_head`: the caller has checked predicates against events up to there.
+    strict boolean,
+    epoch uuid,
+    read_commit int[], read_app uuid[], read_collection text[], read_key text[], read_position bigint[],
+    claim_commit int[], claim_scope bytea[], claim_token uuid[], claim_outcome bytea[],
+    event_id uuid[], event_app uuid[], event_kind text[], event_subject text[], event_data text[], event_actor text[],
+    event_cause uuid[], event_root uuid[], event_depth smallint[], event_class text[],
+    set_app uuid[], set_collection text[], set_key text[], set_value text[], set_expires timestamptz[], set_offset int[],
+    add_commit int[], add_app uuid[], add_collection text[], add_key text[], add_by bigint[], add_offset int[],
+    delete_app uuid[], delete_collection text[], delete_key text[],
+    begin_invocation uuid[], begin_app uuid[], begin_offset int[],
+    end_invocation uuid[],
+    out verdict text, out head bigint, out stamped_at timestamptz,
+    out stale int[], out not_a_number int[], out unclaimed int[]
+)
+language plpgsql as $$
+declare
+    last_at timestamptz;
+    updated int;
+begin
+    perform pg_advisory_xact_lock(7305804402);
+
+    if (select w.token from log.writer w) = append.token and known_head is not null then
+        head := known_head;
+        last_at := known_at;
+    else
+        head := log.find_head();
+        select e.at into last_at from log.events e where e.position = append.head;
+    end if;
+    stamped_at := greatest(clock_timestamp(), last_at);
+
+    if strict and head is distinct from known_head then
+        verdict := 'behind';
+        return;
+    end if;
+
+    if not exists (select from live.nodes n where n.epoch = append.epoch and n.revoked_at is null) then
+        verdict := 'revoked';
+        return;
+    end if;
+
+    if cardinality(read_commit) > 0 then
+        stale := array(
+            select distinct r.commit
+            from unnest(read_commit, read_app, read_collection, read_key, read_position)
+                as r (commit, app, collection, key, position)
+            where r.position <> coalesce(
+                (select k.position from state.kv k
+                 where k.app_id = r.app and k.collection = r.collection and k.key = r.key),
+                0)
+        );
+    end if;
+
+    if cardinality(claim_commit) > 0 then
+        unclaimed := array(
+            select c.commit
+            from unnest(claim_commit, claim_scope, claim_token) as c (commit, scope, token)
+            where not exists (
+                select from live.idempotency i
+                where i.scope = c.scope and i.claim = c.token
+                for update
+            )
+        );
+    end if;
+
+    if cardinality(add_commit) > 0 then
+        not_a_number := array(
+            select distinct a.commit
+            from unnest(add_commit, add_app, add_collection, add_key, add_by) as a (commit, app, collection, key, by)
+            join state.kv k on k.app_id = a.app and k.collection = a.collection and k.key = a.key
+            where (k.expires_at is null or k.expires_at > stamped_at)
+                and case
+                    when k.value::text !~ '^-?[0-9]{1,19}$' then true
+                    else k.value::text::numeric + a.by not between -9223372036854775808 and 9223372036854775807
+                end
+        );
+    end if;
+
+    if cardinality(stale) > 0 or cardinality(unclaimed) > 0 or cardinality(not_a_number) > 0 then
+        verdict := 'refused';
+        return;
+    end if;
+
+    if (select w.token from log.writer w) <> append.token then
+        update log.writer w set token = append.token;
+    end if;
+
+    insert into log.events (position, id, at, app_id, kind, subject, data, actor, cause, root, depth, class)
+    select append.head + e.n, e.id, stamped_at, e.app, e.kind, e.subject, e.data::json, e.actor::json,
+        e.cause, e.root, e.depth, e.class
+    from unnest(event_id, event_app, event_kind, event_subject, event_data, event_actor, event_cause, event_root,
+        event_depth, event_class) with ordinality
+        as e (id, app, kind, subject, data, actor, cause, root, depth, class, n);
+
+    if cardinality(set_app) > 0 then
+        insert into state.kv as k (app_id, collection, key, value, expires_at, position)
+        select s.app, s.collection, s.key, s.value::json, s.expires, append.head + s."offset"
+        from unnest(set_app, set_collection, set_key, set_value, set_expires, set_offset)
+            as s (app, collection, key, value, expires, "offset")
+        on conflict (app_id, collection, key) do update
+        set value = excluded.value, expires_at = excluded.expires_at, position = excluded.position;
+    end if;
+
+    if cardinality(add_app) > 0 then
+        insert into state.kv as k (app_id, collection, key, value, position)
+        select a.app, a.collection, a.key, to_json(a.by), append.head + a."offset"
+        from unnest(add_app, add_collection, add_key, add_by, add_offset) as a (app, collection, key, by, "offset")
+        on conflict (app_id, collection, key) do update
+        set value = case
+                when k.expires_at <= stamped_at then excluded.value
+                else to_json(k.value::text::bigint + excluded.value::text::bigint)
+            end,
+            -- What had expired begins anew, without an expiry.
+            expires_at = case when k.expires_at <= stamped_at then null else k.expires_at end,
+            position = excluded.position;
+    end if;
+
+    if cardinality(delete_app) > 0 then
+        delete from state.kv k
+        using unnest(delete_app, delete_collection, delete_key) as d (app, collection, key)
+        where k.app_id = d.app and k.collection = d.collection and k.key = d.key;
+    end if;
+
+    if cardinality(begin_invocation) > 0 then
+        insert into state.running (invocation, app_id, node, position)
+        select b.invocation, b.app, append.epoch, append.head + b."offset"
+        from unnest(begin_invocation, begin_app, begin_offset) as b (invocation, app, "offset");
+    end if;
+
+    if cardinality(end_invocation) > 0 then
+        delete from state.running r where r.invocation = any (end_invocation);
+    end if;
+
+    if cardinality(claim_commit) > 0 then
+        update live.idempotency i
+        set outcome = c.outcome
+        from unnest(claim_scope, claim_token, claim_outcome) as c (scope, token, outcome)
+        where i.scope = c.scope and i.claim = c.token;
+        get diagnostics updated = row_count;
+        if updated <> cardinality(claim_commit) then
+            raise exception 'an idempotency claim vanished under its lock';
+        end if;
+    end if;
+
+    head := head + cardinality(event_id);
+    perform pg_notify('picloud', head || ' ' || epoch);
+    verdict := 'committed';
+end
+$$;
