@@ -1,1 +1,9 @@
-//! x
+//! Read models folded from the log, and how to read them.
+//!
+//! - [`setup`] is how apps are set up, in memory: read once, then brought up to date by the tail.
+//! - [`kv`] reads stored values for runs and for the data browser.
+//! - [`scripts`] reads what is too much to keep in memory: versions and their sources.
+
+pub mod kv;
+pub mod scripts;
+pub mod setup;

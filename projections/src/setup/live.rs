@@ -1,0 +1,145 @@
+//! The newest setup, following the log.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use picloud_core::{
+    event::{Class, Event},
+    id::AppId,
+    log::{Follow, Position, Recorded, Tail},
+};
+use sqlx::{Connection as _, PgPool};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tracing::warn;
+
+use super::{
+    Setup,
+    load::{self, Which},
+};
+
+/// Holds the newest [`Setup`]. Cheap to clone; looking at it takes no lock.
+#[derive(Clone, Debug)]
+pub struct LiveSetup {
+    newest: Arc<ArcSwap<Setup>>,
+    position: watch::Receiver<Position>,
+}
+
+impl LiveSetup {
+    /// Reads the setup and starts following the log. The task ends with the tail.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn start(pool: PgPool, tail: &Tail) -> Result<(Self, JoinHandle<()>), sqlx::Error> {
+        let position = tail.position();
+        let mut setup = Setup { position, ..Setup::default() };
+        reload(&pool, &mut setup, &Changed { all: true, keys: true, apps: HashSet::new() }).await?;
+        let newest = Arc::new(ArcSwap::from_pointee(setup));
+        let (told, watched) = watch::channel(position);
+        let live = Self { newest: Arc::clone(&newest), position: watched };
+        let task = tokio::spawn(follow(pool, tail.follow(position), newest, told));
+        Ok((live, task))
+    }
+
+    /// The newest.
+    #[must_use]
+    pub fn get(&self) -> Arc<Setup> {
+        self.newest.load_full()
+    }
+
+    /// Resolves when all that was configured up to a position is in it.
+    pub async fn reached(&self, position: Position) {
+        let mut watched = self.position.clone();
+        // The task ends with the node only: then nobody waits for long.
+        let _ = watched.wait_for(|reached| *reached >= position).await;
+    }
+
+    /// Resolves at the next change after those that were seen through this receiver.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Position> {
+        self.position.clone()
+    }
+}
+
+/// What a stretch of the log changes of the setup.
+#[derive(Debug, Default)]
+struct Changed {
+    all: bool,
+    keys: bool,
+    apps: HashSet<AppId>,
+}
+
+impl Changed {
+    fn by(events: &[Recorded]) -> Self {
+        let mut changed = Self::default();
+        for recorded in events.iter().filter(|recorded| recorded.event.event.class() == Class::Config) {
+            match (&recorded.event.event, recorded.event.app) {
+                (Event::ApiKeyMinted(_) | Event::ApiKeyRevoked(_), _) => changed.keys = true,
+                (_, Some(app)) => _ = changed.apps.insert(app),
+                (_, None) => changed.all = true,
+            }
+        }
+        changed
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.all && !self.keys && self.apps.is_empty()
+    }
+}
+
+async fn follow(pool: PgPool, mut log: Follow, newest: Arc<ArcSwap<Setup>>, told: watch::Sender<Position>) {
+    // Kept until it has been taken in: a database that is away for a moment loses nothing.
+    let mut pending = Changed::default();
+    loop {
+        match log.next().await {
+            Ok(Some(events)) => {
+                let changed = Changed::by(&events);
+                pending.all |= changed.all;
+                pending.keys |= changed.keys;
+                pending.apps.extend(changed.apps);
+            }
+            Ok(None) => return,
+            Err(error) => {
+                warn!(%error, "Failed to follow the log for changes of the setup");
+                sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        }
+        if pending.is_empty() {
+            continue;
+        }
+        let mut setup = Setup::clone(&newest.load());
+        while !pending.is_empty() {
+            match reload(&pool, &mut setup, &pending).await {
+                Ok(()) => pending = Changed::default(),
+                Err(error) => {
+                    warn!(%error, "Failed to read how apps are set up: the old setup goes on");
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+            setup.position = log.cursor();
+            newest.store(Arc::new(setup.clone()));
+        }
+        told.send_replace(log.cursor());
+    }
+}
+
+async fn reload(pool: &PgPool, setup: &mut Setup, changed: &Changed) -> Result<(), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    // All of one moment: what is read may be newer than what was told of, and then it is told of again.
+    let mut transaction = connection.begin_with("begin isolation level repeatable read read only").await?;
+    if changed.all {
+        let apps = load::apps(&mut transaction, Which::All).await?;
+        setup.apps = apps.into_iter().map(|app| (app.id, Arc::new(app))).collect();
+    } else {
+        for app in &changed.apps {
+            match load::apps(&mut transaction, Which::One(*app)).await?.pop() {
+                Some(found) => _ = setup.apps.insert(*app, Arc::new(found)),
+                None => _ = setup.apps.remove(app),
+            }
+        }
+    }
+    if changed.keys {
+        setup.keys = load::keys(&mut transaction).await?;
+    }
+    transaction.commit().await
+}

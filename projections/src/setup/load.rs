@@ -1,0 +1,197 @@
+//! Reads the setup from the state tables.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use picloud_core::{
+    capability::Capability,
+    event::{route::Definition, script::ScriptKind},
+    id::{ApiKeyId, AppId},
+    limits::Limits,
+    log::Position,
+    run::Program,
+};
+use sqlx::{PgConnection, types::Json};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{Active, ApiKey, App, Domain, Route, Script};
+
+/// Which part of the setup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Every app.
+    All,
+    /// One app.
+    One(AppId),
+}
+
+/// Reads apps with all that belongs to them. Within one transaction of repeatable reads, all of one moment.
+pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<Vec<App>, sqlx::Error> {
+    let only = match which {
+        Which::All => None,
+        Which::One(app) => Some(app.uuid()),
+    };
+    let mut domains = domains(connection, only).await?;
+    let mut envs = envs(connection, only).await?;
+    let mut routes = routes(connection, only).await?;
+    let rows = sqlx::query!(
+        "select id, slug, created_at from state.app where $1::uuid is null or id = $1 order by slug",
+        only
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut apps = Vec::with_capacity(rows.len());
+    for row in rows {
+        let slug: Arc<str> = row.slug.into();
+        let env = Arc::new(envs.remove(&row.id).unwrap_or_default());
+        apps.push(App {
+            id: row.id.into(),
+            scripts: scripts(connection, row.id, &slug, &env).await?,
+            slug,
+            created_at: row.created_at,
+            domains: domains.remove(&row.id).unwrap_or_default(),
+            env,
+            routes: routes.remove(&row.id).unwrap_or_default(),
+        });
+    }
+    Ok(apps)
+}
+
+async fn domains(connection: &mut PgConnection, only: Option<Uuid>) -> Result<HashMap<Uuid, Vec<Domain>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select id, app_id, host, created_at from state.domain where $1::uuid is null or app_id = $1 order by host",
+        only
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut domains: HashMap<Uuid, Vec<Domain>> = HashMap::new();
+    for row in rows {
+        let domain = Domain { id: row.id.into(), host: row.host, created_at: row.created_at };
+        domains.entry(row.app_id).or_default().push(domain);
+    }
+    Ok(domains)
+}
+
+async fn envs(
+    connection: &mut PgConnection,
+    only: Option<Uuid>,
+) -> Result<HashMap<Uuid, BTreeMap<String, String>>, sqlx::Error> {
+    let rows = sqlx::query!("select app_id, name, value from state.env where $1::uuid is null or app_id = $1", only)
+        .fetch_all(connection)
+        .await?;
+    let mut envs: HashMap<Uuid, BTreeMap<String, String>> = HashMap::new();
+    for row in rows {
+        envs.entry(row.app_id).or_default().insert(row.name, row.value);
+    }
+    Ok(envs)
+}
+
+async fn routes(connection: &mut PgConnection, only: Option<Uuid>) -> Result<HashMap<Uuid, Vec<Route>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select id, app_id, definition as "definition: Json<Definition>", created_at, position
+        from state.route where $1::uuid is null or app_id = $1 order by path, method nulls last, host nulls last, id"#,
+        only
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut routes: HashMap<Uuid, Vec<Route>> = HashMap::new();
+    for row in rows {
+        let route = Route {
+            id: row.id.into(),
+            definition: row.definition.0,
+            created_at: row.created_at,
+            position: Position(row.position),
+        };
+        routes.entry(row.app_id).or_default().push(route);
+    }
+    Ok(routes)
+}
+
+async fn scripts(
+    connection: &mut PgConnection,
+    app: Uuid,
+    slug: &Arc<str>,
+    env: &Arc<BTreeMap<String, String>>,
+) -> Result<Vec<Script>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select s.id, s.name, s.kind, s.created_at, s.position,
+            v.id as "version?", v.number as "number?", v.source as "source?", v.sha256 as "sha256?",
+            v.limits as "limits?: Json<Limits>"
+        from state.script s
+        left join state.version v on v.id = s.active_version
+        where s.app_id = $1
+        order by s.name"#,
+        app
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let active = match (row.version, row.number, row.source, row.sha256, row.limits) {
+                (Some(version), Some(number), Some(source), Some(sha256), Some(Json(limits))) => Some(Active {
+                    version: version.into(),
+                    number: number.unsigned_abs(),
+                    sha256,
+                    limits,
+                    program: Arc::new(Program {
+                        app: app.into(),
+                        app_slug: Arc::clone(slug),
+                        script: row.id.into(),
+                        name: row.name.as_str().into(),
+                        version: version.into(),
+                        number: number.unsigned_abs(),
+                        source: source.into(),
+                        limits,
+                        env: Arc::clone(env),
+                    }),
+                }),
+                _ => None,
+            };
+            Script {
+                id: row.id.into(),
+                name: row.name,
+                kind: if row.kind == ScriptKind::Module.as_str() { ScriptKind::Module } else { ScriptKind::Endpoint },
+                created_at: row.created_at,
+                position: Position(row.position),
+                active,
+            }
+        })
+        .collect())
+}
+
+/// Reads the API keys that were not revoked, by their hashes.
+pub(super) async fn keys(connection: &mut PgConnection) -> Result<HashMap<[u8; 32], Arc<ApiKey>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select k.id, k.name, k.prefix, k.scopes, k.app_id, k.account_id, k.expires_at, m.material
+        from state.api_key k
+        join live.secret_material m on m.id = k.id and m.kind = 'api_key'
+        where k.revoked_at is null"
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut keys = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let id = ApiKeyId::from(row.id);
+        let Ok(hash) = <[u8; 32]>::try_from(row.material.as_slice()) else {
+            warn!(api_key.id = %id, "The hash of an API key is not 32 bytes long: the key does not work");
+            continue;
+        };
+        // A scope that only a newer version knows gives nothing here.
+        let scopes = row.scopes.iter().filter_map(|scope| scope.parse::<Capability>().ok()).collect();
+        let key = ApiKey {
+            id,
+            name: row.name,
+            prefix: row.prefix,
+            scopes,
+            app: row.app_id.map(Into::into),
+            account: row.account_id.map(Into::into),
+            expires_at: row.expires_at,
+        };
+        keys.insert(hash, Arc::new(key));
+    }
+    Ok(keys)
+}

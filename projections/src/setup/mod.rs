@@ -1,0 +1,163 @@
+//! How the instance and its apps are set up: what every request needs to know, kept in memory.
+//!
+//! [`Setup`] is a picture of it at one position; [`LiveSetup`] holds the newest and follows the log. A change of an app makes
+//! that app's part anew, the others are shared with the picture before.
+
+mod live;
+mod load;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Utc};
+use picloud_core::{
+    capability::{Capability, Principal},
+    event::{route::Definition, script::ScriptKind},
+    id::{AccountId, ApiKeyId, AppId, DomainId, RouteId, ScriptId, VersionId},
+    limits::Limits,
+    log::Position,
+    run::Program,
+};
+
+pub use live::LiveSetup;
+
+/// The whole instance, as of one position. Never changed: a change makes another one.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// All that was configured up to here is in it.
+    pub position: Position,
+    /// By id.
+    pub apps: HashMap<AppId, Arc<App>>,
+    /// By the SHA-256 of the key.
+    pub keys: HashMap<[u8; 32], Arc<ApiKey>>,
+}
+
+/// An app and all that belongs to it.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Its id.
+    pub id: AppId,
+    /// Its name in URLs.
+    pub slug: Arc<str>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// The hosts that lead to it, in order of their names.
+    pub domains: Vec<Domain>,
+    /// Its plain configuration values.
+    pub env: Arc<BTreeMap<String, String>>,
+    /// Its scripts, in order of their names.
+    pub scripts: Vec<Script>,
+    /// Its routes, in order of their paths.
+    pub routes: Vec<Route>,
+}
+
+/// A host name that leads to an app.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// The claim.
+    pub id: DomainId,
+    /// The name or wildcard.
+    pub host: String,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A script, with the version that runs.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Its id.
+    pub id: ScriptId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub kind: ScriptKind,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+    /// The event that last changed it.
+    pub position: Position,
+    /// What runs; none until a version was activated.
+    pub active: Option<Active>,
+}
+
+/// The active version of a script.
+#[derive(Clone, Debug)]
+pub struct Active {
+    /// The version.
+    pub version: VersionId,
+    /// Its number.
+    pub number: u32,
+    /// SHA-256 of the source, hexadecimal.
+    pub sha256: String,
+    /// What a run of it may use.
+    pub limits: Limits,
+    /// Ready to be run.
+    pub program: Arc<Program>,
+}
+
+/// A route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its id.
+    pub id: RouteId,
+    /// What it says.
+    pub definition: Definition,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+    /// The event that last changed it.
+    pub position: Position,
+}
+
+/// An API key. Who holds the secret is told by its hash alone.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// Its name.
+    pub id: ApiKeyId,
+    /// What its maker calls it.
+    pub name: String,
+    /// Its first characters.
+    pub prefix: String,
+    /// What it may do at most.
+    pub scopes: Vec<Capability>,
+    /// The only app it is good for.
+    pub app: Option<AppId>,
+    /// Whose rights it has.
+    pub account: Option<AccountId>,
+    /// When it stops working.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Setup {
+    /// An app by its id or slug.
+    #[must_use]
+    pub fn app(&self, id_or_slug: &str) -> Option<&Arc<App>> {
+        match id_or_slug.parse::<AppId>() {
+            Ok(id) => self.apps.get(&id),
+            Err(_) => self.apps.values().find(|app| *app.slug == *id_or_slug),
+        }
+    }
+
+    /// Who holds the key with this hash, when it is good at `now`.
+    ///
+    /// Looking a SHA-256 up in a map takes no time that depends on how much of a guess was right.
+    #[must_use]
+    pub fn principal(&self, key_hash: &[u8; 32], now: DateTime<Utc>) -> Option<Principal> {
+        let key = self.keys.get(key_hash)?;
+        if key.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return None;
+        }
+        Some(Principal::ApiKey { key: key.id, scopes: key.scopes.clone(), app: key.app, expires_at: key.expires_at })
+    }
+}
+
+impl App {
+    /// A script by its id or name.
+    #[must_use]
+    pub fn script(&self, id_or_name: &str) -> Option<&Script> {
+        match id_or_name.parse::<ScriptId>() {
+            Ok(id) => self.scripts.iter().find(|script| script.id == id),
+            Err(_) => self.scripts.iter().find(|script| script.name == id_or_name),
+        }
+    }
+}
