@@ -127,6 +127,8 @@ impl Failed {
 pub enum FailureReason {
     /// The script threw, or did what cannot be done.
     Threw,
+    /// What came in is not what its content type says; the script never began.
+    BadInput,
     /// What it answered is no response.
     BadResponse,
     /// It was not done in time.

@@ -4,14 +4,67 @@
 //! run. So a crash before it leaves a claim of a dead node, which the next request takes over, and after it nothing runs
 //! again.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{IdempotencyClaim, Node};
-use crate::id::{AppId, EventId};
+use crate::{
+    id::{AppId, EventId, InvocationId},
+    keys::{CannotOpen, DataKey, Purpose},
+    run::Answer,
+};
 
 /// How long an outcome answers repetitions, in hours.
 pub const KEPT_H: i32 = 24;
+
+/// The largest body that is kept.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// What a request was answered, for its repetitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its run.
+    pub invocation: InvocationId,
+    /// The status.
+    pub status: u16,
+    /// The script's headers.
+    pub headers: Vec<(String, String)>,
+    /// Base64 of the body; none when it was too large to keep.
+    body: Option<String>,
+}
+
+impl Kept {
+    /// What is kept of an answer.
+    #[must_use]
+    pub fn of(invocation: InvocationId, answer: &Answer) -> Self {
+        let body = (answer.body.len() <= MAX_BODY_BYTES).then(|| BASE64_STANDARD.encode(&answer.body));
+        Self { invocation, status: answer.status, headers: answer.headers.clone(), body }
+    }
+
+    /// The body; none when it was too large to keep.
+    #[must_use]
+    pub fn body(&self) -> Option<Bytes> {
+        self.body.as_deref().and_then(|body| BASE64_STANDARD.decode(body).ok()).map(Bytes::from)
+    }
+}
+
+/// An outcome under the app's data key, bound to what it answers.
+#[must_use]
+pub fn seal(key: &DataKey, scope: &[u8; 32], kept: &Kept) -> Vec<u8> {
+    let plain = serde_json::to_vec(kept).expect("outcomes are plain data");
+    key.seal_bytes(Purpose::Outcome, scope, &plain)
+}
+
+/// Reads what [`seal`] made.
+///
+/// # Errors
+/// [`CannotOpen`], when it is another's or was changed.
+pub fn open(key: &DataKey, scope: &[u8; 32], sealed: &[u8]) -> Result<Kept, CannotOpen> {
+    serde_json::from_slice(&key.open_bytes(Purpose::Outcome, scope, sealed)?).map_err(|_| CannotOpen)
+}
 
 /// What a key means for the request that bears it.
 #[derive(Debug, PartialEq, Eq)]
