@@ -1,3 +1,6 @@
 //! Runs scripts.
 
+pub mod effects;
+pub mod pool;
 pub mod sandbox;
+pub mod turns;

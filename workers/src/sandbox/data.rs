@@ -67,6 +67,9 @@ pub enum DataError {
         /// What was asked and what is allowed.
         message: String,
     },
+    /// The run increased what is no integer, or past the range of one. Its commit would be refused: it ends here.
+    #[error("{0}")]
+    NotANumber(String),
     /// The call makes no sense; the script sees it thrown. Names the call and the value.
     #[error("{0}")]
     Refused(String),

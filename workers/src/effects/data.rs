@@ -1,0 +1,99 @@
+//! The calls of a script, answered from the overlay.
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+
+use super::{
+    Effects, Source,
+    overlay::Pending,
+    write::{Shown, Write, is_over, number, sum},
+};
+use crate::sandbox::{Data, DataError, KvPage};
+
+impl<S: Source> Data for Effects<S> {
+    fn kv_get(&mut self, collection: &str, key: &str) -> Result<Option<Box<RawValue>>, DataError> {
+        let plus = match self.pending(collection, key).map(|write| write.shown(self.now)) {
+            Some(Shown::Known(value)) => return Ok(value.map(ToOwned::to_owned)),
+            Some(Shown::StoredPlus(by)) => Some(by),
+            None => None,
+        };
+        let stored = self.stored(collection, key)?;
+        match plus {
+            None => Ok(stored.map(ToOwned::to_owned)),
+            Some(by) => sum(collection, key, stored, by).map(|sum| Some(number(sum))),
+        }
+    }
+
+    fn kv_set(
+        &mut self,
+        collection: &str,
+        key: &str,
+        value: Box<RawValue>,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(), DataError> {
+        self.write(collection, key, Write::Set { value, expires_at })
+    }
+
+    fn kv_delete(&mut self, collection: &str, key: &str) -> Result<bool, DataError> {
+        // An own number is there, but only if what is stored can be added to.
+        let was_there = self.kv_get(collection, key)?.is_some();
+        if was_there {
+            self.write(collection, key, Write::Delete)?;
+        } else {
+            self.budget.write(0, 0)?;
+        }
+        Ok(was_there)
+    }
+
+    fn kv_increment(&mut self, collection: &str, key: &str, by: i64) -> Result<(), DataError> {
+        let write = match self.pending(collection, key) {
+            Some(Write::Set { value, expires_at }) if !is_over(*expires_at, self.now) => {
+                let value = number(sum(collection, key, Some(value), by)?);
+                Write::Set { value, expires_at: *expires_at }
+            }
+            Some(Write::Set { .. } | Write::Delete) => Write::Set { value: number(by), expires_at: None },
+            Some(Write::Increase { by: earlier }) => {
+                let by = sum(collection, key, Some(&number(*earlier)), by)?;
+                self.increase(collection, key, by)?
+            }
+            None => self.increase(collection, key, by)?,
+        };
+        self.write(collection, key, write)
+    }
+
+    fn kv_list(
+        &mut self,
+        collection: &str,
+        prefix: &str,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<KvPage, DataError> {
+        self.list(collection, prefix, limit, cursor)
+    }
+}
+
+impl<S: Source> Effects<S> {
+    /// An increase of what is stored: refused here when the run has seen that it cannot be, else left to the commit.
+    fn increase(&self, collection: &str, key: &str, by: i64) -> Result<Write, DataError> {
+        if let Some(seen) = self.known(collection, key).and_then(|entry| entry.seen.as_ref()) {
+            sum(collection, key, seen.value.as_deref(), by)?;
+        }
+        Ok(Write::Increase { by })
+    }
+
+    fn pending(&self, collection: &str, key: &str) -> Option<&Write> {
+        Some(&self.known(collection, key)?.write.as_ref()?.write)
+    }
+
+    fn write(&mut self, collection: &str, key: &str, write: Write) -> Result<(), DataError> {
+        let order = self.tick();
+        let size = |write: &Write| write.size_bytes(collection, key);
+        let after = size(&write);
+        let entry = self.entry(collection, key);
+        // What is known to be absent needs no event to go.
+        let needed = !(matches!(write, Write::Delete) && entry.seen.as_ref().is_some_and(|seen| seen.value.is_none()));
+        let earlier = std::mem::replace(&mut entry.write, needed.then_some(Pending { order, write }));
+        let before = earlier.map_or(0, |earlier| size(&earlier.write));
+        self.budget.write(before, if needed { after } else { 0 })
+    }
+}

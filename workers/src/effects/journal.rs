@@ -1,0 +1,32 @@
+//! What a run read, in the order it read it: enough to run it again without the data being there.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// One thing a run learnt from stored data. Its own writes are not among them: running it again makes them again.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recalled {
+    /// A key's value when the run first read it; none when it was absent.
+    Kv {
+        /// The collection.
+        collection: String,
+        /// The key.
+        key: String,
+        /// As JSON.
+        value: Option<Box<RawValue>>,
+    },
+    /// Which keys of a range were there; their values are entries of their own, before this one.
+    KvRange {
+        /// The collection.
+        collection: String,
+        /// What the keys begin with.
+        prefix: String,
+        /// Only keys after this one.
+        after: Option<String>,
+        /// Only keys up to and including this one; none is to the end.
+        up_to: Option<String>,
+        /// The keys.
+        keys: Vec<String>,
+    },
+}

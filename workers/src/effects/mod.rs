@@ -1,0 +1,20 @@
+//! What one run has read and what it wants to write: an overlay over stored data that the run reads through.
+//!
+//! - [`Effects`] is what a script's `kv` calls reach: it answers from the run's own writes first, then from what the run
+//!   has read before, and only then from the [`Source`].
+//! - [`Wanted`] is what is left at the end: one event a key, and every read to be checked when they are committed.
+//! - [`Recalled`] is what was read, for the recording that a run can be run again from.
+//!
+//! Whether what was read still holds is for the committer to say; whether to run again, for whoever runs.
+
+mod budget;
+mod data;
+mod journal;
+mod list;
+mod overlay;
+mod source;
+mod write;
+
+pub use journal::Recalled;
+pub use overlay::{Effects, Wanted};
+pub use source::{Source, SourceError, Stored};

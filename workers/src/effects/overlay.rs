@@ -1,0 +1,198 @@
+//! The overlay itself: what a run sees of stored data, its own writes included.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use picloud_core::{
+    event::Event,
+    id::AppId,
+    limits::Limits,
+    log::{Position, Read},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    Recalled, Source, Stored,
+    budget::Budget,
+    write::{Write, is_over},
+};
+use crate::sandbox::DataError;
+
+/// What one run has read and wants to write. Made for each repetition of a run anew.
+pub struct Effects<S> {
+    pub(super) source: S,
+    pub(super) app: AppId,
+    pub(super) now: DateTime<Utc>,
+    pub(super) budget: Budget,
+    pub(super) collections: BTreeMap<String, BTreeMap<String, Entry>>,
+    pub(super) ranges: Vec<Range>,
+    /// The head at which everything read so far held.
+    pub(super) snapshot: Option<Position>,
+    clock: u64,
+}
+
+/// What the run knows of one key and does to it.
+#[derive(Default)]
+pub(super) struct Entry {
+    pub(super) seen: Option<Seen>,
+    pub(super) write: Option<Pending>,
+}
+
+/// A key as the run first found it; it stays that way for the run.
+pub(super) struct Seen {
+    pub(super) order: u64,
+    pub(super) version: Position,
+    /// None when the key was absent or had expired.
+    pub(super) value: Option<Box<RawValue>>,
+    /// Whether it was asked for by name, and not only listed: then its version is checked by itself.
+    pub(super) by_name: bool,
+}
+
+pub(super) struct Pending {
+    pub(super) order: u64,
+    pub(super) write: Write,
+}
+
+/// A listing that the run has seen.
+pub(super) struct Range {
+    pub(super) order: u64,
+    pub(super) read: Read,
+    pub(super) recalled: Recalled,
+}
+
+/// What a run comes to when it is done.
+#[derive(Debug)]
+pub struct Wanted {
+    /// One for each key written, in the order of their last writes.
+    pub events: Vec<Event>,
+    /// What all of it was based on.
+    pub reads: Vec<Read>,
+}
+
+impl<S: Source> Effects<S> {
+    /// Nothing read, nothing written. `now` is the run's clock: what has expired by then reads as absent.
+    #[must_use]
+    pub fn new(source: S, app: AppId, limits: &Limits, now: DateTime<Utc>) -> Self {
+        Self {
+            source,
+            app,
+            now,
+            budget: Budget::new(limits),
+            collections: BTreeMap::new(),
+            ranges: Vec::new(),
+            snapshot: None,
+            clock: 0,
+        }
+    }
+
+    /// Looks whether everything read so far still holds: before the first call outside, and at the end of a run that
+    /// commits nothing but has read more than once.
+    ///
+    /// # Errors
+    /// [`DataError::Conflict`], when something has changed; others when that cannot be found out.
+    pub fn validate(&mut self) -> Result<(), DataError> {
+        let reads = self.reads();
+        if !reads.is_empty() {
+            self.snapshot = Some(self.source.check(&reads)?);
+        }
+        Ok(())
+    }
+
+    /// What was read so far, to be checked.
+    #[must_use]
+    pub fn reads(&self) -> Vec<Read> {
+        let keys = self.collections.iter().flat_map(|(collection, entries)| {
+            entries.iter().filter_map(|(key, entry)| {
+                let seen = entry.seen.as_ref().filter(|seen| seen.by_name)?;
+                Some(Read::Kv {
+                    app: self.app,
+                    collection: collection.clone(),
+                    key: key.clone(),
+                    version: seen.version,
+                })
+            })
+        });
+        keys.chain(self.ranges.iter().map(|range| range.read.clone())).collect()
+    }
+
+    /// What was read so far, for the recording.
+    #[must_use]
+    pub fn journal(&self) -> Vec<Recalled> {
+        let keys = self.collections.iter().flat_map(|(collection, entries)| {
+            entries.iter().filter_map(|(key, entry)| {
+                let seen = entry.seen.as_ref()?;
+                let (collection, key) = (collection.clone(), key.clone());
+                Some((seen.order, Recalled::Kv { collection, key, value: seen.value.clone() }))
+            })
+        });
+        let ranges = self.ranges.iter().map(|range| (range.order, range.recalled.clone()));
+        let mut entries: Vec<_> = keys.chain(ranges).collect();
+        entries.sort_by_key(|(order, _)| *order);
+        entries.into_iter().map(|(_, recalled)| recalled).collect()
+    }
+
+    /// What is left to commit.
+    #[must_use]
+    pub fn into_wanted(self) -> Wanted {
+        let reads = self.reads();
+        let mut writes: Vec<(u64, Event)> = self
+            .collections
+            .into_iter()
+            .flat_map(|(collection, entries)| {
+                entries.into_iter().filter_map(move |(key, entry)| {
+                    let Pending { order, write } = entry.write?;
+                    Some((order, write.into_event(collection.clone(), key)))
+                })
+            })
+            .collect();
+        writes.sort_by_key(|(order, _)| *order);
+        Wanted { events: writes.into_iter().map(|(_, event)| event).collect(), reads }
+    }
+
+    /// A moment in the run, later than all before it.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Something was read that held at `head`, and may hold no longer than since `newest`: when that is after what the
+    /// run has read so far, all of it must still be so.
+    pub(super) fn advance(&mut self, head: Position, newest: Position) -> Result<(), DataError> {
+        if newest > *self.snapshot.get_or_insert(head) {
+            self.validate()?;
+        }
+        Ok(())
+    }
+
+    /// What is stored under a key, as the run first saw it.
+    pub(super) fn stored(&mut self, collection: &str, key: &str) -> Result<Option<&RawValue>, DataError> {
+        // What was only listed needs no read of its own: its range is checked as a whole.
+        if self.known(collection, key).is_none_or(|entry| entry.seen.is_none()) {
+            self.read(collection, key)?;
+        }
+        Ok(self.known(collection, key).and_then(|entry| entry.seen.as_ref()?.value.as_deref()))
+    }
+
+    fn read(&mut self, collection: &str, key: &str) -> Result<(), DataError> {
+        self.budget.read(1)?;
+        let (stored, head) = self.source.get(collection, key)?;
+        // A key may be absent since just now; one alone that is newer than the head we know is no news.
+        let newest = if stored.value.is_some() { stored.version } else { head };
+        self.remember(collection, key, stored, true);
+        self.advance(head.max(newest), newest)
+    }
+
+    pub(super) fn remember(&mut self, collection: &str, key: &str, stored: Stored, by_name: bool) {
+        let order = self.tick();
+        let value = stored.value.filter(|_| !is_over(stored.expires_at, self.now));
+        self.entry(collection, key).seen = Some(Seen { order, version: stored.version, value, by_name });
+    }
+
+    pub(super) fn known(&self, collection: &str, key: &str) -> Option<&Entry> {
+        self.collections.get(collection)?.get(key)
+    }
+
+    pub(super) fn entry(&mut self, collection: &str, key: &str) -> &mut Entry {
+        self.collections.entry(collection.to_owned()).or_default().entry(key.to_owned()).or_default()
+    }
+}

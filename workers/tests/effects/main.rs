@@ -1,0 +1,8 @@
+//! What a run sees of stored data, and what it leaves to commit.
+
+mod counted;
+mod kept_apart;
+mod model;
+mod repeatable;
+mod store;
+mod writes;
