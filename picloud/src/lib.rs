@@ -1,3 +1,12 @@
 //! The service and its command line: what joins the other crates to one program.
 
+pub mod cli;
+pub mod client;
+pub mod config;
 pub mod embedded;
+pub mod failure;
+pub mod logging;
+pub mod nearest;
+pub mod problem;
+pub mod profile;
+pub mod serve;

@@ -1,3 +1,5 @@
-//! The binary.
+//! The binary: everything is in the library, where tests reach it.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    picloud::cli::main()
+}

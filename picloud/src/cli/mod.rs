@@ -1,0 +1,116 @@
+//! The command line: what can be typed, and what becomes of it.
+//!
+//! A file a command. Each returns a [`Failure`] or nothing; this module alone decides how a failure is told and what
+//! the shell gets. Results go to stdout, everything else to stderr.
+
+mod args;
+mod completions;
+mod doctor;
+mod print;
+mod serve;
+
+use std::{collections::BTreeMap, env, ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory, Parser};
+
+use crate::{
+    client::Client,
+    config::{self, Sources, setting},
+    failure::{Exit, Failure},
+    profile::{Key, Target, Wanted},
+};
+
+pub use args::{Cli, Command, Global, Output};
+
+/// Runs what was typed.
+pub fn main() -> ExitCode {
+    let typed: Vec<OsString> = env::args_os().collect();
+    let cli = match Cli::try_parse_from(&typed) {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error, &typed),
+    };
+    let output = cli.global.output;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print::failure(&failure, output);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Serve(arguments) => serve::run(&global, &arguments),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Doctor => wait_for(doctor::run(&global)),
+    }
+}
+
+/// Commands wait for one server; one thread is enough for that.
+fn wait_for(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("failed to start: {error}")))?;
+    runtime.block_on(command)
+}
+
+/// Help and version are what was asked for; all else is wrong usage.
+fn not_understood(error: &clap::Error, typed: &[OsString]) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed pipe is the reader's choice.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if wants_json(typed) {
+        let text = error.render().to_string();
+        let sentence = text.trim().trim_start_matches("error: ").lines().next().unwrap_or_default();
+        print::failure(&Failure::usage(sentence), Output::Json);
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage.into()
+}
+
+/// What could not be parsed can still say how it wants to be told.
+fn wants_json(typed: &[OsString]) -> bool {
+    typed.iter().any(|argument| argument == "--output=json")
+        || typed.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
+}
+
+impl Global {
+    /// What was said about settings, beside a command's own flags.
+    fn sources(&self, mut flags: BTreeMap<&'static str, String>) -> Result<Sources, Failure> {
+        if let Some(dir) = &self.data_dir {
+            flags.insert(setting::DATA_DIR.key, dir.to_string_lossy().into_owned());
+        }
+        // A variable that is no text cannot be one of ours.
+        let variables =
+            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Ok(Sources::gather(flags, variables, self.config.as_deref())?)
+    }
+
+    /// Which server a command asks.
+    fn target(&self) -> Result<Target, Failure> {
+        let variable = |name| env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let wanted = Wanted {
+            url: self.url.clone().or_else(|| variable("PICLOUD_URL")),
+            key: variable("PICLOUD_KEY").map(Key::new),
+        };
+        let data_dir = config::data_dir(&self.sources(BTreeMap::new())?)?;
+        Target::find(wanted, &data_dir)
+    }
+
+    /// A client for it.
+    #[expect(dead_code, reason = "the commands that ask the admin API come next")]
+    fn client(&self) -> Result<Client, Failure> {
+        Client::new(self.target()?)
+    }
+}
+
+/// The command line as clap sees it, for completions.
+fn command() -> clap::Command {
+    Cli::command()
+}

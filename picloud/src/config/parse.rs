@@ -1,0 +1,131 @@
+//! From what was written to what is meant, with a sentence when that fails.
+
+use std::net::SocketAddr;
+
+use reqwest::Url;
+use tracing_subscriber::EnvFilter;
+
+use super::{DatabaseUrl, LogFormat, Role};
+
+/// Instead of a password.
+const MASK: &str = "****";
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for every address".to_owned()
+    })
+}
+
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let wrong = "expected a host name without port or path, such as admin.example.com";
+    let parsed = Url::parse(&format!("http://{text}")).map_err(|_| wrong.to_owned())?;
+    let bare = parsed.port().is_none() && parsed.path() == "/" && parsed.username().is_empty();
+    match parsed.host_str() {
+        Some(host) if bare && !text.ends_with('/') && !text.contains(['?', '#', ':']) => Ok(host.to_owned()),
+        _ => Err(wrong.to_owned()),
+    }
+}
+
+/// The URL of an origin, without a slash at the end.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let wrong = "expected http:// or https:// and a host, without a path, such as https://example.com";
+    let url = Url::parse(text).map_err(|_| wrong.to_owned())?;
+    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !plain {
+        return Err(wrong.to_owned());
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+pub(super) fn database(text: &str) -> Result<DatabaseUrl, String> {
+    let wrong = "expected postgres://user:password@host/database";
+    let url = Url::parse(text).map_err(|_| wrong.to_owned())?;
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        return Err(wrong.to_owned());
+    }
+    text.parse::<sqlx::postgres::PgConnectOptions>().map_err(|error| format!("{wrong} ({error})"))?;
+    Ok(DatabaseUrl::new(text.to_owned()))
+}
+
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
+        _ => Err("expected a URL, such as http://localhost:4318".to_owned()),
+    }
+}
+
+pub(super) fn role(text: &str) -> Result<Role, String> {
+    match Role::ALL.into_iter().find(|role| role.as_str() == text) {
+        Some(Role::All) => Ok(Role::All),
+        Some(other) => Err(format!(
+            "this version cannot yet divide its work, so a node cannot be only `{}`: use `all`",
+            other.as_str()
+        )),
+        None => Err(format!("expected one of {}", Role::ALL.map(Role::as_str).join(", "))),
+    }
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("expected a filter such as `info` or `info,picloud_workers=debug` ({error})"))
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected `text` or `json`".to_owned()),
+    }
+}
+
+/// A URL as it may be shown: its password, if it has one, cut out.
+pub(super) fn masked(url: &str) -> String {
+    let Some(mut parsed) = Url::parse(url).ok().filter(|parsed| !parsed.cannot_be_a_base()) else {
+        return if url.contains('@') { MASK.to_owned() } else { url.to_owned() };
+    };
+    let secret = |name: &str| matches!(name, "password" | "sslpassword");
+    if parsed.query_pairs().any(|(name, _)| secret(&name)) {
+        let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
+        let shown = pairs.iter().map(|(name, value)| (name, if secret(name) { MASK } else { value }));
+        parsed.query_pairs_mut().clear().extend_pairs(shown);
+    }
+    if parsed.password().is_some() && parsed.set_password(Some(MASK)).is_err() {
+        return MASK.to_owned();
+    }
+    if parsed.as_str().trim_end_matches('/') == url { url.to_owned() } else { parsed.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_do_not_show() {
+        assert_eq!(masked("postgres://me:secret@db/pi"), "postgres://me:****@db/pi");
+        assert_eq!(
+            masked("postgres://me@db/pi?password=secret&sslmode=require"),
+            "postgres://me@db/pi?password=****&sslmode=require"
+        );
+        assert_eq!(masked("me:secret@db"), MASK, "no scheme");
+        assert_eq!(masked("postgres://db/pi"), "postgres://db/pi");
+        assert_eq!(format!("{:?}", database("postgres://me:secret@db/pi").unwrap()), "postgres://me:****@db/pi");
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        assert_eq!(origin("https://example.com/").as_deref(), Ok("https://example.com"));
+        assert_eq!(origin("http://[::1]:8080").as_deref(), Ok("http://[::1]:8080"));
+        for wrong in ["example.com", "https://example.com/x", "ftp://example.com", "https://u:p@example.com"] {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_alone() {
+        assert_eq!(host("Admin.Example.com").as_deref(), Ok("admin.example.com"));
+        for wrong in ["https://admin", "admin:80", "admin/x", ""] {
+            assert!(host(wrong).is_err(), "{wrong}");
+        }
+    }
+}

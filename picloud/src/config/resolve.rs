@@ -1,0 +1,228 @@
+//! From what was said to a [`Config`].
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use super::{
+    Config, ConfigError, ControlPlane, Database, DatabaseUrl, LogFormat, Role, parse,
+    setting::{self, Setting},
+    show::Shown,
+    sources::{Origin, Sources},
+};
+use crate::embedded::default_data_dir;
+
+/// A value and who set it.
+struct Chosen<T> {
+    value: T,
+    origin: Origin,
+}
+
+impl<T> Chosen<T> {
+    fn is_said(&self) -> bool {
+        self.origin != Origin::Default
+    }
+
+    /// Another form of the value.
+    fn with<U>(&self, value: U) -> Chosen<U> {
+        Chosen { value, origin: self.origin.clone() }
+    }
+}
+
+impl<T: fmt::Display> Chosen<T> {
+    fn shown(&self, setting: &Setting) -> Shown {
+        Shown::new(setting, parse::masked(&self.value.to_string()), &self.origin)
+    }
+}
+
+/// The configuration, and each of its values as it may be shown.
+///
+/// # Errors
+/// [`ConfigError`], for the first value that cannot be used.
+pub fn resolve(sources: &Sources) -> Result<(Config, Vec<Shown>), ConfigError> {
+    let settled = Settled::from(sources)?;
+    let shown = settled.shown();
+    Ok((settled.into_config()?, shown))
+}
+
+/// Every setting with its value and who set it.
+struct Settled {
+    listen: Chosen<SocketAddr>,
+    control_plane: Chosen<ControlPlane>,
+    data_dir: Chosen<PathBuf>,
+    database_url: Option<Chosen<DatabaseUrl>>,
+    database_listen_url: Option<Chosen<DatabaseUrl>>,
+    public_url: Chosen<String>,
+    admin_url: Chosen<String>,
+    role: Chosen<Role>,
+    master_key_file: Chosen<PathBuf>,
+    log: Chosen<String>,
+    log_format: Chosen<LogFormat>,
+    otlp_endpoint: Option<Chosen<String>>,
+}
+
+impl Settled {
+    fn from(sources: &Sources) -> Result<Self, ConfigError> {
+        let listen = said_or(sources, &setting::LISTEN, parse::address, || ([127, 0, 0, 1], 8080).into())?;
+        let control_plane = control_plane(sources, &listen)?;
+        let data_dir = data_dir_chosen(sources)?;
+        let public_url =
+            said_or(sources, &setting::PUBLIC_URL, parse::origin, || format!("http://{}", reachable(listen.value)))?;
+        let admin_url = said_or(sources, &setting::ADMIN_URL, parse::origin, || {
+            default_admin_url(&control_plane.value, listen.value, &public_url)
+        })?;
+        let beside_data = || data_dir.value.join("master.key");
+        Ok(Self {
+            database_url: said(sources, &setting::DATABASE_URL, parse::database)?,
+            database_listen_url: said(sources, &setting::DATABASE_LISTEN_URL, parse::database)?,
+            role: said_or(sources, &setting::ROLE, parse::role, || Role::All)?,
+            master_key_file: said_or(sources, &setting::MASTER_KEY_FILE, path, beside_data)?,
+            log: said_or(sources, &setting::LOG, parse::log_filter, || "info".to_owned())?,
+            log_format: said_or(sources, &setting::LOG_FORMAT, parse::log_format, || LogFormat::Text)?,
+            otlp_endpoint: said(sources, &setting::OTLP_ENDPOINT, parse::endpoint)?,
+            listen,
+            control_plane,
+            data_dir,
+            public_url,
+            admin_url,
+        })
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        let control = &self.control_plane;
+        let (admin_listen, admin_host) = match &control.value {
+            ControlPlane::Listen(address) => (Some(control.with(address.to_string())), None),
+            ControlPlane::Host(host) => (None, Some(control.with(host.clone()))),
+        };
+        vec![
+            self.listen.shown(&setting::LISTEN),
+            shown_or(admin_listen.as_ref(), &setting::ADMIN_LISTEN, "none"),
+            shown_or(admin_host.as_ref(), &setting::ADMIN_HOST, "none"),
+            self.data_dir.with(self.data_dir.value.display()).shown(&setting::DATA_DIR),
+            shown_or(self.database_url.as_ref(), &setting::DATABASE_URL, "embedded"),
+            shown_or(self.database_listen_url.as_ref(), &setting::DATABASE_LISTEN_URL, "same as database_url"),
+            self.public_url.shown(&setting::PUBLIC_URL),
+            self.admin_url.shown(&setting::ADMIN_URL),
+            self.role.with(self.role.value.as_str()).shown(&setting::ROLE),
+            self.master_key_file.with(self.master_key_file.value.display()).shown(&setting::MASTER_KEY_FILE),
+            self.log.shown(&setting::LOG),
+            self.log_format.with(self.log_format.value.as_str()).shown(&setting::LOG_FORMAT),
+            shown_or(self.otlp_endpoint.as_ref(), &setting::OTLP_ENDPOINT, "off"),
+        ]
+    }
+
+    fn into_config(self) -> Result<Config, ConfigError> {
+        Ok(Config {
+            listen: self.listen.value,
+            control_plane: self.control_plane.value,
+            data_dir: self.data_dir.value,
+            database: database(self.database_url, self.database_listen_url)?,
+            public_url: self.public_url.value,
+            admin_url: self.admin_url.value,
+            role: self.role.value,
+            master_key_file: self.master_key_file.value,
+            log: self.log.value,
+            log_format: self.log_format.value,
+            otlp_endpoint: self.otlp_endpoint.map(|chosen| chosen.value),
+        })
+    }
+}
+
+/// The data directory alone: the command line looks for its profile there.
+///
+/// # Errors
+/// None today; a place can always be named.
+pub fn data_dir(sources: &Sources) -> Result<PathBuf, ConfigError> {
+    data_dir_chosen(sources).map(|chosen| chosen.value)
+}
+
+fn data_dir_chosen(sources: &Sources) -> Result<Chosen<PathBuf>, ConfigError> {
+    said_or(sources, &setting::DATA_DIR, path, default_data_dir)
+}
+
+fn control_plane(sources: &Sources, listen: &Chosen<SocketAddr>) -> Result<Chosen<ControlPlane>, ConfigError> {
+    let host = said(sources, &setting::ADMIN_HOST, parse::host)?;
+    let address = said(sources, &setting::ADMIN_LISTEN, parse::address)?;
+    match (host, address) {
+        (Some(host), Some(address)) => Err(ConfigError::Contradiction(format!(
+            "{} and {} cannot both be set: the control plane is either at an address of its own or at the data plane's",
+            host.origin, address.origin
+        ))),
+        (Some(host), None) => Ok(Chosen { value: ControlPlane::Host(host.value), origin: host.origin }),
+        (None, address) => {
+            let otherwise = Chosen { value: SocketAddr::from(([127, 0, 0, 1], 8081)), origin: Origin::Default };
+            let address = address.unwrap_or(otherwise);
+            if address.value == listen.value && listen.value.port() != 0 {
+                return Err(ConfigError::Contradiction(format!(
+                    "data plane ({}) and control plane ({}) are both at {}: give them different ports, or the control \
+                     plane a host name of its own with --admin-host",
+                    listen.origin, address.origin, listen.value
+                )));
+            }
+            Ok(Chosen { value: ControlPlane::Listen(address.value), origin: address.origin })
+        }
+    }
+}
+
+fn database(url: Option<Chosen<DatabaseUrl>>, listen: Option<Chosen<DatabaseUrl>>) -> Result<Database, ConfigError> {
+    match (url, listen) {
+        (Some(url), listen) => {
+            let listen = listen.map_or_else(|| url.value.clone(), |listen| listen.value);
+            Ok(Database::Url { url: url.value, listen })
+        }
+        (None, None) => Ok(Database::Embedded),
+        (None, Some(listen)) => Err(ConfigError::Contradiction(format!(
+            "{} is set without --database-url: the embedded PostgreSQL has no other way in",
+            listen.origin
+        ))),
+    }
+}
+
+fn default_admin_url(control: &ControlPlane, listen: SocketAddr, public_url: &Chosen<String>) -> String {
+    match control {
+        ControlPlane::Listen(address) => format!("http://{}", reachable(*address)),
+        // Whatever stands before the data plane stands before the control plane too.
+        ControlPlane::Host(host) if public_url.is_said() => {
+            let scheme = public_url.value.split("://").next().unwrap_or("https");
+            let port = reqwest::Url::parse(&public_url.value).ok().and_then(|url| url.port());
+            port.map_or_else(|| format!("{scheme}://{host}"), |port| format!("{scheme}://{host}:{port}"))
+        }
+        ControlPlane::Host(host) => format!("http://{host}:{}", listen.port()),
+    }
+}
+
+/// Where a browser on this machine finds what listens there.
+fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(text))
+}
+
+fn said<T>(
+    sources: &Sources,
+    setting: &'static Setting,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<Chosen<T>>, ConfigError> {
+    let Some((text, origin)) = sources.get(setting) else { return Ok(None) };
+    match parse(text.trim()) {
+        Ok(value) => Ok(Some(Chosen { value, origin })),
+        Err(problem) => {
+            let value = if setting.key.ends_with("_url") { parse::masked(text) } else { text.to_owned() };
+            Err(ConfigError::BadValue { origin: origin.to_string(), value, problem })
+        }
+    }
+}
+
+fn said_or<T>(
+    sources: &Sources,
+    setting: &'static Setting,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+    otherwise: impl FnOnce() -> T,
+) -> Result<Chosen<T>, ConfigError> {
+    let said = said(sources, setting, parse)?;
+    Ok(said.unwrap_or_else(|| Chosen { value: otherwise(), origin: Origin::Default }))
+}
+
+fn shown_or<T: fmt::Display>(chosen: Option<&Chosen<T>>, setting: &Setting, otherwise: &str) -> Shown {
+    chosen.map_or_else(|| Shown::new(setting, otherwise.to_owned(), &Origin::Default), |chosen| chosen.shown(setting))
+}

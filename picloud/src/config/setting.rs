@@ -1,0 +1,59 @@
+//! What can be set, and what it is called where.
+
+/// One thing that can be set. Its flag is its key with dashes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// In `picloud-server.toml`.
+    pub key: &'static str,
+    /// In the environment.
+    pub variable: &'static str,
+}
+
+impl Setting {
+    /// On the command line.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.key.replace('_', "-"))
+    }
+}
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident = $key:literal, $variable:literal;)*) => {
+        $($(#[$doc])* pub const $name: Setting = Setting { key: $key, variable: $variable };)*
+
+        /// All of them, in the order they are shown.
+        pub const ALL: &[Setting] = &[$($name),*];
+    };
+}
+
+settings! {
+    /// The data plane's address.
+    LISTEN = "listen", "PICLOUD_LISTEN";
+    /// The control plane's address.
+    ADMIN_LISTEN = "admin_listen", "PICLOUD_ADMIN_LISTEN";
+    /// The control plane's host name on the data plane's address.
+    ADMIN_HOST = "admin_host", "PICLOUD_ADMIN_HOST";
+    /// Where database, files and keys lie.
+    DATA_DIR = "data_dir", "PICLOUD_DATA_DIR";
+    /// A PostgreSQL that runs elsewhere.
+    DATABASE_URL = "database_url", "DATABASE_URL";
+    /// A direct connection to it.
+    DATABASE_LISTEN_URL = "database_listen_url", "PICLOUD_DATABASE_LISTEN_URL";
+    /// How the world reaches the data plane.
+    PUBLIC_URL = "public_url", "PICLOUD_PUBLIC_URL";
+    /// How people reach the control plane.
+    ADMIN_URL = "admin_url", "PICLOUD_ADMIN_URL";
+    /// What this node does.
+    ROLE = "role", "PICLOUD_ROLE";
+    /// The key that other keys are encrypted with.
+    MASTER_KEY_FILE = "master_key_file", "PICLOUD_MASTER_KEY_FILE";
+    /// What is logged.
+    LOG = "log", "PICLOUD_LOG";
+    /// For whom it is logged.
+    LOG_FORMAT = "log_format", "PICLOUD_LOG_FORMAT";
+    /// Where traces go.
+    OTLP_ENDPOINT = "otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT";
+}
+
+/// Variables that mean something to us and are no settings of the service.
+pub(super) const OTHER_VARIABLES: &[&str] = &["PICLOUD_CONFIG", "PICLOUD_URL", "PICLOUD_KEY"];

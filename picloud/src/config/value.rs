@@ -1,0 +1,130 @@
+//! The configuration as the service uses it.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+/// Everything that was decided before the start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the data plane listens.
+    pub listen: SocketAddr,
+    /// Where the control plane is.
+    pub control_plane: ControlPlane,
+    /// Where database, files and keys lie.
+    pub data_dir: PathBuf,
+    /// Which PostgreSQL.
+    pub database: Database,
+    /// How the world reaches the data plane; without a slash at the end.
+    pub public_url: String,
+    /// How people reach the control plane; without a slash at the end.
+    pub admin_url: String,
+    /// What this node does.
+    pub role: Role,
+    /// The key that other keys are encrypted with.
+    pub master_key_file: PathBuf,
+    /// A tracing filter.
+    pub log: String,
+    /// For whom the log is written.
+    pub log_format: LogFormat,
+    /// Where traces go, if anywhere.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Where the control plane is: never where scripts answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlPlane {
+    /// At an address of its own.
+    Listen(SocketAddr),
+    /// At the data plane's address, under a host name of its own.
+    Host(String),
+}
+
+/// Which PostgreSQL.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// Our own, under the data directory.
+    Embedded,
+    /// One that runs elsewhere.
+    Url {
+        /// For everything but what follows.
+        url: DatabaseUrl,
+        /// For LISTEN and the committer, which need a connection of their own.
+        listen: DatabaseUrl,
+    },
+}
+
+/// A connection URL; it can hold a password, which shows in neither form of print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    pub(super) fn new(url: String) -> Self {
+        Self(url)
+    }
+
+    /// With its password, to connect with.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&super::parse::masked(&self.0))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    All,
+    /// The control plane and the leader's work.
+    Manager,
+    /// HTTP, realtime and dispatch.
+    Orchestrator,
+    /// Running scripts.
+    Executor,
+}
+
+impl Role {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::All, Self::Manager, Self::Orchestrator, Self::Executor];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Manager => "manager",
+            Self::Orchestrator => "orchestrator",
+            Self::Executor => "executor",
+        }
+    }
+}
+
+/// For whom the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// People.
+    Text,
+    /// Programs.
+    Json,
+}
+
+impl LogFormat {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The database of a service: its own or another's, with the schema of this version.
+
+use anyhow::Context;
+use sqlx::{
+    PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tracing::info;
+
+use crate::{
+    config::{self, Config},
+    embedded::{Embedded, Search},
+};
+
+/// The schema, as this binary knows it.
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// Enough for requests that read; the committer and LISTEN have connections of their own.
+const POOL_SIZE: u32 = 24;
+
+/// What a service stores everything in.
+#[derive(Debug)]
+pub struct Database {
+    /// For whoever reads.
+    pub pool: PgPool,
+    /// For connections that must be direct: LISTEN and the committer.
+    pub direct: PgConnectOptions,
+    embedded: Option<Embedded>,
+}
+
+impl Database {
+    /// Brings it up if it is ours, connects, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Whatever is in the way, with what to do about it.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        let (embedded, pooled, direct) = match &config.database {
+            config::Database::Embedded => {
+                let embedded = Embedded::start(&config.data_dir, &Search::system()).await?;
+                let options = embedded.options();
+                (Some(embedded), options.clone(), options)
+            }
+            config::Database::Url { url, listen } => {
+                let parse = |url: &config::DatabaseUrl| {
+                    let options = url.expose().parse::<PgConnectOptions>();
+                    options
+                        .map(|options| options.application_name("picloud"))
+                        .context("failed to read the database's URL")
+                };
+                (None, parse(url)?, parse(listen)?)
+            }
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL_SIZE)
+            .connect_with(pooled)
+            .await
+            .with_context(|| format!("failed to connect to {}", place(&config.database)))?;
+        MIGRATIONS.run(&pool).await.context("failed to bring the database's schema up to date")?;
+        info!("Database is up");
+        Ok(Self { pool, direct, embedded })
+    }
+
+    /// Closes connections, and ends the server if it is ours.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.pool.close().await;
+        match self.embedded {
+            Some(embedded) => Ok(embedded.stop().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn place(database: &config::Database) -> String {
+    match database {
+        config::Database::Embedded => "the embedded PostgreSQL".to_owned(),
+        config::Database::Url { url, .. } => url.to_string(),
+    }
+}

@@ -1,0 +1,82 @@
+//! What has to be done now and then: saying that this node lives, noticing those that do not, making room in the log,
+//! forgetting what has expired. Leader's work is done under a lock of the database: one node at a time does it.
+
+use anyhow::Context;
+use picloud_core::log::{Committer, Node, idempotency, node, partitions};
+use picloud_projections::kv;
+use sqlx::{Connection as _, PgPool};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// Held by whoever does the leader's work. Any number will do that nobody else uses.
+const LEADER_LOCK: i64 = 7_305_804_403;
+
+/// Sweeps and room come around every so many heartbeats.
+const CHORES_EVERY: u64 = 6;
+
+/// Keeps house for one node.
+pub(super) struct House {
+    pub database: PgPool,
+    pub committer: Committer,
+    pub node: Node,
+    pub revoked: CancellationToken,
+}
+
+impl House {
+    /// Until it is told to stop, or finds that the node has no right to go on.
+    pub(super) async fn keep(self, stop: CancellationToken) {
+        let mut heartbeat = interval(node::HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for beat in 0_u64.. {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = heartbeat.tick() => {}
+            }
+            // First: a node that slept must not take others, or itself, for dead before it has said that it lives.
+            match self.node.heartbeat(&self.database).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    error!(node.epoch = %self.node.epoch(), "Other nodes have declared this one dead: it ends");
+                    self.revoked.cancel();
+                    return;
+                }
+                Err(error) => {
+                    warn!(%error, "Failed to say that this node lives");
+                    continue;
+                }
+            }
+            if let Err(error) = self.lead(beat % CHORES_EVERY == 0).await {
+                warn!(error = format!("{error:#}"), "Failed to keep house");
+            }
+        }
+    }
+
+    async fn lead(&self, chores: bool) -> anyhow::Result<()> {
+        let mut connection = self.database.acquire().await.context("failed to get a connection")?;
+        let mut transaction = connection.begin().await?;
+        // Of the transaction, so that it works through a pooler too.
+        let leads = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "leads!""#, LEADER_LOCK)
+            .fetch_one(&mut *transaction)
+            .await?;
+        if !leads {
+            return Ok(());
+        }
+        for silent in node::revoke_silent(&self.database).await.context("failed to look for dead nodes")? {
+            warn!(node.epoch = %silent, "A node has been silent for too long: it may not write any more");
+        }
+        let abandoned = node::abandon_orphans(&self.database, &self.committer, &self.node).await?;
+        if abandoned > 0 {
+            info!(runs = abandoned, "Ended the runs that dead nodes left behind");
+        }
+        if chores {
+            partitions::ensure_ahead(&mut transaction, self.committer.head())
+                .await
+                .context("failed to make room in the log")?;
+            idempotency::sweep(&self.database).await.context("failed to forget expired outcomes")?;
+            kv::sweep(&self.database).await.context("failed to delete expired entries")?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Where crates that do not know each other meet: what the data plane asks for, answered by what the node has.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use chrono::Utc;
+use futures::{FutureExt as _, future::BoxFuture};
+use picloud_core::{
+    capability::Principal,
+    event::script::ScriptKind,
+    id::AppId,
+    keys::Keyring,
+    log::{Committer, IdempotencyClaim, Node, Tail, TailHealth, idempotency},
+    routing::{HostMap, HostPattern, Pattern, Table},
+};
+use picloud_ingress::{
+    data_plane::{self, Begin, Catalog, Credentials, Outcomes, Script, Snapshot, StoredOutcome},
+    health::{Health, Readiness},
+    problem::Problem,
+};
+use picloud_projections::setup::{self, LiveSetup, Setup};
+use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+/// Hosts, routes and scripts for the data plane: made anew whenever the setup changes.
+pub(super) struct Lookup(Arc<ArcSwap<Snapshot>>);
+
+impl Lookup {
+    /// Starts following the setup.
+    pub(super) fn start(setup: &LiveSetup) -> (Self, JoinHandle<()>) {
+        let mut changes = setup.watch();
+        let newest = Arc::new(ArcSwap::from_pointee(snapshot(&setup.get())));
+        let (lookup, setup) = (Self(Arc::clone(&newest)), setup.clone());
+        let task = tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                newest.store(Arc::new(snapshot(&setup.get())));
+            }
+        });
+        (lookup, task)
+    }
+}
+
+impl Catalog for Lookup {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+}
+
+fn snapshot(setup: &Setup) -> Snapshot {
+    let mut hosts = HostMap::default();
+    let mut scripts = HashMap::new();
+    for app in setup.apps.values() {
+        let served = Arc::new(served(app));
+        for domain in &app.domains {
+            match HostPattern::parse(Some(&domain.host)) {
+                Ok(pattern) => _ = hosts.insert(pattern, Arc::clone(&served)),
+                Err(error) => warn!(%error, domain.id = %domain.id, "A stored host name cannot be read: it leads nowhere"),
+            }
+        }
+        for script in app.scripts.iter().filter(|script| script.kind == ScriptKind::Endpoint) {
+            if let Some(active) = &script.active {
+                let found = Script { app: Arc::clone(&served), program: Arc::clone(&active.program) };
+                scripts.insert(script.id, found);
+            }
+        }
+    }
+    Snapshot { hosts, scripts }
+}
+
+fn served(app: &setup::App) -> data_plane::App {
+    let programs: HashMap<_, _> =
+        app.scripts.iter().filter_map(|script| Some((script.id, &script.active.as_ref()?.program))).collect();
+    let routes = app.routes.iter().filter_map(|route| {
+        let pattern = Pattern::try_from(&route.definition)
+            .inspect_err(|error| warn!(%error, route.id = %route.id, "A stored route cannot be read: it leads nowhere"))
+            .ok()?;
+        let program = programs.get(&route.definition.script).map(|program| Arc::clone(program));
+        let served = data_plane::Route { id: route.id, definition: route.definition.clone(), program };
+        Some((route.id, pattern, Arc::new(served)))
+    });
+    data_plane::App {
+        id: app.id,
+        slug: Arc::clone(&app.slug),
+        is_paused: false,
+        rate_limit: None,
+        routes: Table::build(routes),
+    }
+}
+
+/// API keys, from the setup in memory.
+pub(super) struct Keys(pub LiveSetup);
+
+impl Credentials for Keys {
+    fn check(&self, bearer: &str) -> Option<Principal> {
+        let hash: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();
+        self.0.get().principal(&hash, Utc::now())
+    }
+}
+
+/// What idempotent requests came to, from the database.
+pub(super) struct StoredOutcomes {
+    pub database: PgPool,
+    pub node: Node,
+    pub keyring: Keyring,
+}
+
+impl Outcomes for StoredOutcomes {
+    fn begin(&self, app: AppId, scope: [u8; 32], fingerprint: [u8; 32]) -> BoxFuture<'static, Result<Begin, Problem>> {
+        let (database, node, keyring) = (self.database.clone(), self.node, self.keyring.clone());
+        async move {
+            let begun = idempotency::begin(&database, &node, app, scope, fingerprint).await;
+            let sealed = match begun.map_err(|error| Problem::unavailable(&error))? {
+                idempotency::Begin::Fresh(claim) => return Ok(Begin::Fresh(claim)),
+                idempotency::Begin::InFlight => return Ok(Begin::InFlight),
+                idempotency::Begin::Mismatch => return Ok(Begin::Mismatch),
+                idempotency::Begin::Done(sealed) => sealed,
+            };
+            let key = keyring.app(app).await.map_err(|error| Problem::unavailable(&error))?;
+            let kept = idempotency::open(&key, &scope, &sealed).map_err(|error| Problem::unavailable(&error))?;
+            Ok(Begin::Done(StoredOutcome {
+                invocation: kept.invocation,
+                status: kept.status,
+                body: kept.body(),
+                headers: kept.headers,
+            }))
+        }
+        .boxed()
+    }
+
+    fn release(&self, claim: IdempotencyClaim) -> BoxFuture<'static, ()> {
+        let database = self.database.clone();
+        async move {
+            if let Err(error) = idempotency::release(&database, &claim).await {
+                // It expires by itself.
+                warn!(%error, "Failed to free an idempotency key");
+            }
+        }
+        .boxed()
+    }
+}
+
+/// How the node is, from memory.
+pub(super) struct NodeHealth {
+    pub committer: Committer,
+    pub tail: Tail,
+}
+
+impl Health for NodeHealth {
+    fn readiness(&self) -> Readiness {
+        let mut readiness = Readiness::default();
+        if self.committer.is_stuck() {
+            readiness.unready.push("the log cannot be written: the database is away or the log is held by another".into());
+        }
+        if self.committer.is_revoked() {
+            readiness.unready.push("this node was declared dead by others and must be restarted".into());
+        }
+        match self.tail.health() {
+            TailHealth::Listening => {}
+            TailHealth::Polling => readiness.degraded.push("polling instead of LISTEN".into()),
+            TailHealth::Parked => readiness.degraded.push("an event of a newer version stops this node's tail".into()),
+        }
+        readiness
+    }
+}

@@ -1,0 +1,146 @@
+//! What a node is made of, joined: the log and its tail, the setup, the runner, and who keeps house.
+
+use std::{sync::Arc, thread::available_parallelism, time::Instant};
+
+use anyhow::Context;
+use picloud_core::{
+    id::HistoryId,
+    keys::{Keyring, MasterKey},
+    log::{Committer, CommitterConfig, Node, Tail, partitions, read::Reader, schema},
+};
+use picloud_projections::setup::LiveSetup;
+use picloud_workers::{
+    pool::{self, Pool},
+    runner::{Runner, RunnerParts},
+    sandbox::Sandbox,
+};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::housekeeping;
+
+/// A node at work. Everything in it is shared; [`Platform::stop`] ends it in order.
+pub struct Platform {
+    /// For whoever reads.
+    pub database: PgPool,
+    /// Takes what is to be appended.
+    pub committer: Committer,
+    /// Tells of what was.
+    pub tail: Tail,
+    /// Finds what was.
+    pub reader: Reader,
+    /// How apps are set up.
+    pub setup: LiveSetup,
+    /// This start's right to write.
+    pub node: Node,
+    /// What recordings, outcomes and cursors are under.
+    pub keyring: Keyring,
+    /// Which life of the log this is.
+    pub history: HistoryId,
+    /// Runs scripts.
+    pub runner: Runner,
+    /// Cancelled when this node lost its right to write: it has to end.
+    pub revoked: CancellationToken,
+    committing: JoinHandle<()>,
+    keeping_house: JoinHandle<()>,
+    stop_keeping_house: CancellationToken,
+}
+
+impl Platform {
+    /// Joins a node on a database whose schema is current. `direct` is for the committer and LISTEN, which need
+    /// connections of their own.
+    ///
+    /// # Errors
+    /// When the database refuses, or the master key is not the one it was first started with.
+    pub async fn start(database: PgPool, direct: PgConnectOptions, master: MasterKey) -> anyhow::Result<Self> {
+        let keyring = Keyring::open(master, database.clone()).await?;
+        let history = schema::history(&database).await.context("failed to ask for the log's history")?;
+        let node = Node::register(&database, &host_name(), env!("CARGO_PKG_VERSION"))
+            .await
+            .context("failed to register this node")?;
+        let reader = Reader::new(database.clone());
+        let head = reader.head().await.context("failed to ask for the head of the log")?;
+        let mut connection = database.acquire().await?;
+        partitions::ensure_ahead(&mut connection, head).await.context("failed to make room in the log")?;
+        drop(connection);
+
+        // Two: one listens, the other is there when that one has to be replaced.
+        let listening = PgPoolOptions::new().max_connections(2).connect_lazy_with(direct.clone());
+        let (appended, local) = mpsc::unbounded_channel();
+        let (tail, _) = Tail::start(database.clone(), listening, node.epoch(), local)
+            .await
+            .context("failed to start following the log")?;
+        let (committer, committing) =
+            Committer::start(direct, node.epoch(), CommitterConfig::default(), appended);
+        let (setup, _) =
+            LiveSetup::start(database.clone(), &tail).await.context("failed to read how apps are set up")?;
+        let pool = Pool::new(pool::Settings::default()).context("failed to start the threads for scripts")?;
+        let runner = Runner::new(RunnerParts {
+            sandbox: Sandbox::new(),
+            pool,
+            committer: committer.clone(),
+            node,
+            keyring: keyring.clone(),
+            database: database.clone(),
+        });
+        let (stop_keeping_house, revoked) = (CancellationToken::new(), CancellationToken::new());
+        let house = housekeeping::House {
+            database: database.clone(),
+            committer: committer.clone(),
+            node,
+            revoked: revoked.clone(),
+        };
+        let keeping_house = tokio::spawn(house.keep(stop_keeping_house.clone()));
+        info!(node.epoch = %node.epoch(), log.head = %head, cores = available_parallelism().map_or(0, usize::from), "Node is up");
+        Ok(Self {
+            database,
+            committer,
+            tail,
+            reader,
+            setup,
+            node,
+            keyring,
+            history,
+            runner,
+            revoked,
+            committing,
+            keeping_house,
+            stop_keeping_house,
+        })
+    }
+
+    /// Ends it: runs that have begun end first (until the deadline), then what they want committed is, then the right to
+    /// write is given up.
+    pub async fn stop(self, deadline: Instant) {
+        let runner = self.runner.clone();
+        let drained = tokio::task::spawn_blocking(move || runner.drain(deadline)).await;
+        if let Ok(Err(left)) = drained {
+            warn!(%left, "Stopped before all runs had ended");
+        }
+        self.committer.close();
+        if self.committing.await.is_err() {
+            warn!("The committer ended badly");
+        }
+        self.stop_keeping_house.cancel();
+        // It ends at once; there is nothing to say if it did not.
+        let _ = self.keeping_house.await;
+        if let Err(error) = self.node.retire(&self.database).await {
+            warn!(%error, "Failed to give up this node's right to write: others will find it silent");
+        }
+    }
+
+    /// The runner as whoever wants runs knows it.
+    #[must_use]
+    pub fn invoker(&self) -> Arc<dyn picloud_core::run::Invoker> {
+        Arc::new(self.runner.clone())
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
