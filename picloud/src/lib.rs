@@ -3,9 +3,11 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod difference;
 pub mod embedded;
 pub mod failure;
 pub mod logging;
+pub mod manifest;
 pub mod nearest;
 pub mod problem;
 pub mod profile;

@@ -1,0 +1,86 @@
+//! What an app is made of, as its developer writes it: `picloud.toml`, or a bare script.
+//!
+//! [`Manifest`] is what `POST …/deploy` takes. [`read`] makes one from a path; what is wrong with a file is told with
+//! its line and the nearest known key.
+
+mod error;
+mod file;
+mod route;
+mod source;
+
+use std::collections::BTreeMap;
+
+use picloud_core::{
+    event::{
+        route::{Cors, Mode, RateLimit},
+        script::ScriptKind,
+    },
+    run::Record,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+pub use error::ManifestError;
+pub use route::{InvalidRoute, RoutePattern};
+pub use source::{FILE_NAME, Overrides, read};
+
+/// An app, or a part of one, as it shall be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Manifest {
+    /// Its slug.
+    pub app: String,
+    /// Whether it is made if it is not there.
+    pub create_app: bool,
+    /// Names that lead to it.
+    pub hosts: Vec<String>,
+    /// `ctx.env`.
+    pub env: BTreeMap<String, String>,
+    /// Its scripts.
+    pub scripts: Vec<Script>,
+    /// Whether what is not named here goes.
+    pub prune: bool,
+}
+
+/// One script of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Script {
+    /// Unique in the app.
+    pub name: String,
+    /// What it is for.
+    pub kind: ScriptKind,
+    /// Rhai.
+    pub source: String,
+    /// What it asks for; the rest is by default.
+    pub limits: Map<String, Value>,
+    /// What leads to it.
+    pub routes: Vec<Route>,
+    /// What the deployer says of this version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// One route to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Route {
+    /// None is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// `/greet`, `/users/:id` or `/files/*`.
+    pub path: String,
+    /// None is any of the app's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Whether the caller waits.
+    pub mode: Mode,
+    /// What is kept of requests and answers.
+    pub record: Record,
+    /// Who else may call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// How often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+}
+
+#[cfg(test)]
+mod tests;

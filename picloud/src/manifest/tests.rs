@@ -1,0 +1,208 @@
+use std::fs;
+
+use super::*;
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn refused(text: &str) -> String {
+    let dir = folder(&[(FILE_NAME, text), ("a.rhai", "1")]);
+    let error = read(dir.path(), &Overrides::default()).expect_err("to be refused").to_string();
+    error.replace(&format!("{}/", dir.path().display()), "")
+}
+
+#[test]
+fn the_example_of_the_documentation_is_read() {
+    let text = r#"
+app = "shop"
+hosts = ["shop.localhost"]
+env = { currency = "EUR" }
+
+[[script]]
+name = "checkout"
+route = "POST /checkout"
+limits = { timeout_ms = 2000 }
+
+[[script]]
+name = "files"
+file = "lib/files.rhai"
+routes = ["GET /a", "/b/*"]
+mode = "async"
+record = "headers"
+cors = { origins = ["*"] }
+rate_limit = { per_second = 5 }
+
+[[script]]
+name = "money"
+kind = "module"
+"#;
+    let dir = folder(&[(FILE_NAME, text), ("checkout.rhai", "1"), ("money.rhai", "fn eur() {}")]);
+    fs::create_dir(dir.path().join("lib")).unwrap();
+    fs::write(dir.path().join("lib/files.rhai"), "2").unwrap();
+    let overrides = Overrides { message: Some("first".to_owned()), ..Overrides::default() };
+    let manifest = read(dir.path(), &overrides).unwrap();
+    assert_eq!(read(&dir.path().join(FILE_NAME), &overrides).unwrap(), manifest, "the file does as well as its folder");
+    insta::assert_json_snapshot!(manifest, @r#"
+    {
+      "app": "shop",
+      "create_app": true,
+      "hosts": [
+        "shop.localhost"
+      ],
+      "env": {
+        "currency": "EUR"
+      },
+      "scripts": [
+        {
+          "name": "checkout",
+          "kind": "endpoint",
+          "source": "1",
+          "limits": {
+            "timeout_ms": 2000
+          },
+          "routes": [
+            {
+              "method": "POST",
+              "path": "/checkout",
+              "mode": "sync",
+              "record": "full"
+            }
+          ],
+          "message": "first"
+        },
+        {
+          "name": "files",
+          "kind": "endpoint",
+          "source": "2",
+          "limits": {},
+          "routes": [
+            {
+              "method": "GET",
+              "path": "/a",
+              "mode": "async",
+              "record": "headers",
+              "cors": {
+                "origins": [
+                  "*"
+                ],
+                "headers": [],
+                "credentials": false,
+                "max_age_s": 0
+              },
+              "rate_limit": {
+                "per_second": 5,
+                "burst": 0
+              }
+            },
+            {
+              "path": "/b/*",
+              "mode": "async",
+              "record": "headers",
+              "cors": {
+                "origins": [
+                  "*"
+                ],
+                "headers": [],
+                "credentials": false,
+                "max_age_s": 0
+              },
+              "rate_limit": {
+                "per_second": 5,
+                "burst": 0
+              }
+            }
+          ],
+          "message": "first"
+        },
+        {
+          "name": "money",
+          "kind": "module",
+          "source": "fn eur() {}",
+          "limits": {},
+          "routes": [],
+          "message": "first"
+        }
+      ],
+      "prune": true
+    }
+    "#);
+}
+
+#[test]
+fn a_bare_script_answers_everything_on_the_path_of_its_name() {
+    let dir = folder(&[("greet.rhai", "\"hi\"")]);
+    let manifest = read(&dir.path().join("greet.rhai"), &Overrides::default()).unwrap();
+    assert_eq!((manifest.app.as_str(), manifest.create_app, manifest.prune), ("default", false, false));
+    let [script] = &manifest.scripts[..] else { panic!("{manifest:?}") };
+    assert_eq!((script.name.as_str(), script.source.as_str()), ("greet", "\"hi\""));
+    let [route] = &script.routes[..] else { panic!("{script:?}") };
+    assert_eq!((route.method.as_deref(), route.path.as_str()), (None, "/greet"));
+}
+
+#[test]
+fn the_command_line_wins_over_a_bare_script_s_defaults() {
+    let dir = folder(&[("greet.rhai", "1")]);
+    let routes = ["GET /hello", "/hi/:name"].map(|route| route.parse().unwrap()).to_vec();
+    let manifest = read(dir.path(), &Overrides { app: Some("shop".to_owned()), routes, message: None }).unwrap();
+    assert_eq!(manifest.app, "shop");
+    let routes: Vec<_> =
+        manifest.scripts[0].routes.iter().map(|route| (route.method.as_deref(), route.path.as_str())).collect();
+    assert_eq!(routes, [(Some("GET"), "/hello"), (None, "/hi/:name")]);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    let script = "app = 'shop'\n[[script]]\nname = 'a'\n";
+    let errors = [
+        refused("hosts = []"),
+        refused("app = 'Shop'"),
+        refused("app = 'shop'\nhost = ['x']"),
+        refused("app = 'shop'\ncolour = 'red'"),
+        refused("app = 'shop'\n[[script]]\nname = 'b'"),
+        refused(&format!("{script}rout = '/a'")),
+        refused(&format!("{script}route = 'GTE /a'")),
+        refused(&format!("{script}routes = ['/b', 'a']")),
+        refused(&format!("{script}route = '/a'\nroutes = ['/b']")),
+        refused(&format!("{script}mode = 'asink'")),
+        refused(&format!("{script}kind = 'module'\nroute = '/a'")),
+        refused(&format!("{script}limits = {{ timeout = 1 }}")),
+        refused(&format!("{script}limits = {{ timeout_ms = 300001 }}")),
+        refused(&format!("{script}limits = {{ timeout_ms = 'long' }}")),
+        refused(&format!("{script}secrets = ['stripe_key']")),
+        refused(&format!("{script}[[trigger]]\nkind = 'queue'")),
+        refused(&format!("{script}[[script]]\nname = 'a'")),
+        refused("app = "),
+    ];
+    insta::assert_snapshot!(errors.join("\n"), @r#"
+                picloud.toml:1: missing key `app`
+                picloud.toml:1: `Shop` cannot be a name: up to 63 of a-z, 0-9, `_` and `-`, beginning with a letter or a digit
+                picloud.toml:2: unknown key `host` (did you mean `hosts`?)
+                picloud.toml:2: unknown key `colour`: known are app, hosts, env, script, trigger
+                picloud.toml:3: failed to read b.rhai: No such file or directory (os error 2)
+                picloud.toml:4: unknown key `rout` (did you mean `route`?)
+                picloud.toml:4: route `GTE /a`: `GTE` is not a method (did you mean `GET`?): expected one of ANY, GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS
+                picloud.toml:4: route `a`: expected a path that begins with a slash, such as `/a`
+                picloud.toml:5: either `route` or `routes`, not both
+                picloud.toml:4: unknown variant `asink`, expected `sync` or `async`
+                picloud.toml:5: a module is imported by other scripts and has no routes
+                picloud.toml:4: unknown limit `timeout` (did you mean `timeout_ms`?)
+                picloud.toml:4: limit `timeout_ms` is 300001: allowed is 1 to 300000
+                picloud.toml:4: limits: invalid type: string "long", expected u64
+                picloud.toml:4: secrets need a newer version of PiCloud than this one (0.1.0)
+                picloud.toml:4: triggers need a newer version of PiCloud than this one (0.1.0)
+                picloud.toml:5: there are two scripts `a`
+                picloud.toml:1: string values must be quoted, expected literal string
+                "#);
+}
+
+#[test]
+fn an_empty_folder_is_nothing_to_deploy() {
+    let dir = folder(&[("notes.txt", "")]);
+    let error = read(dir.path(), &Overrides::default()).expect_err("nothing").to_string();
+    assert!(error.ends_with("holds neither a picloud.toml nor a .rhai file"), "{error}");
+}
