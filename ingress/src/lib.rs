@@ -1,1 +1,9 @@
-//! x
+//! Everything that comes in over HTTP: parsed into types, authorised, turned into a run, and answered.
+
+pub mod data_plane;
+pub mod health;
+pub mod problem;
+pub mod request_id;
+pub mod server;
+
+pub use problem::{Kind, Problem};

@@ -1,0 +1,248 @@
+//! From a request to its answer: the platform's own paths, a script by id, or Host → app → route.
+
+use std::sync::Arc;
+
+use axum::{body::Body, extract::Request, response::Response};
+use http::{HeaderMap, Method, header};
+use picloud_core::{
+    capability::{Capability, allows},
+    event::route::Mode,
+    id::{RequestId, ScriptId},
+    routing::{Allow, Find, Found, is_reserved},
+    run::{Call, Record},
+};
+
+use super::{
+    App, Begin, DataPlane, Route, Served, body,
+    call::{Incoming, Target, call},
+    cors, credentials, idempotency,
+    outcome::{self, Reply, Shape},
+    rate::Rates,
+};
+use crate::{
+    health,
+    problem::{Kind, Problem},
+    request_id,
+};
+
+/// When a paused app may be asked again.
+const PAUSED_RETRY_S: u64 = 30;
+
+/// The data plane and its counters.
+pub(super) struct Service {
+    plane: DataPlane,
+    rates: Rates,
+}
+
+/// Answers a request, and gives every answer its request's name.
+pub(super) async fn handle(service: Served, request: Request) -> Response {
+    let id = RequestId::generate();
+    let (parts, body) = request.into_parts();
+    let incoming = Incoming::new(id, parts);
+    let answered = service.answer(&incoming, body).await;
+    let mut response = answered.unwrap_or_else(|problem| outcome::told(problem.request(id), incoming.is_head()));
+    response.headers_mut().insert(request_id::HEADER, request_id::value(id));
+    response
+}
+
+impl Service {
+    pub(super) fn new(plane: DataPlane) -> Self {
+        Self { plane, rates: Rates::new() }
+    }
+
+    async fn answer(&self, incoming: &Incoming, body: Body) -> Result<Response, Problem> {
+        let path = incoming.parts.uri.path();
+        if is_reserved(path) {
+            return match (path, path.strip_prefix("/api/v1/execute/")) {
+                (_, Some(script)) => self.execute(incoming, script, body).await,
+                ("/healthz", _) => own(incoming, health::healthz),
+                ("/readyz", _) => own(incoming, || health::readyz(&*self.plane.health)),
+                ("/version", _) => own(incoming, || health::version(&self.plane.versions)),
+                _ => Err(nothing_here(path)),
+            };
+        }
+        self.rates.node(self.plane.settings.rate_limit_per_address, incoming.address)?;
+        let host = incoming.host()?;
+        let snapshot = self.plane.catalog.snapshot();
+        let app = snapshot.hosts.best(&host).ok_or_else(|| unknown_host(&host))?;
+        let Incoming { parts, .. } = incoming;
+        let found = app.routes.find(&host, parts.method.as_str(), path);
+        if parts.method == Method::OPTIONS && !matches!(&found, Find::Found(found) if found.names_method) {
+            return options(app, &host, path, &parts.headers);
+        }
+        match found {
+            Find::Found(found) => Ok(self.routed(incoming, app, &host, found, body).await),
+            Find::MethodNotAllowed { allow } => Err(method_not_allowed(&parts.method, path, &allow)),
+            Find::NotFound => Err(nothing_here(path)),
+        }
+    }
+
+    /// Runs a script by its id, for those who may. To all others there is no such script.
+    async fn execute(&self, incoming: &Incoming, script: &str, body: Body) -> Result<Response, Problem> {
+        self.rates.node(self.plane.settings.rate_limit_per_address, incoming.address)?;
+        let principal = credentials::principal(&incoming.parts.headers, &*self.plane.credentials)?;
+        let snapshot = self.plane.catalog.snapshot();
+        let script = script
+            .parse::<ScriptId>()
+            .ok()
+            .and_then(|id| snapshot.scripts.get(&id))
+            .filter(|script| allows(&principal, Capability::AppInvoke, Some(script.app.id)))
+            .ok_or_else(|| Problem::new(Kind::NotFound, "there is no such script that this request may run"))?;
+        let target = Target {
+            app: script.app.id,
+            program: Arc::clone(&script.program),
+            route: None,
+            record: Record::default(),
+            principal,
+            host: incoming.host()?.into_owned(),
+            params: Vec::new(),
+            rest: None,
+        };
+        self.open(&script.app)?;
+        let reply = self.run(incoming, target, body).await?;
+        outcome::respond(reply, Shape { is_head: incoming.is_head(), has_cors: false })
+    }
+
+    /// Runs a route's script. Failures are answered here: pages of other origins may read them where they may call.
+    async fn routed(
+        &self,
+        incoming: &Incoming,
+        app: &App,
+        host: &str,
+        found: Found<'_, Arc<Route>>,
+        body: Body,
+    ) -> Response {
+        let cors = found.route.definition.cors.as_ref();
+        let shape = Shape { is_head: incoming.is_head(), has_cors: cors.is_some() };
+        let reply = self.run_route(incoming, app, host, found, body).await;
+        let mut response = reply
+            .and_then(|reply| outcome::respond(reply, shape))
+            .unwrap_or_else(|problem| outcome::told(problem.request(incoming.id), shape.is_head));
+        if let Some(cors) = cors {
+            cors::share(cors, incoming.parts.headers.get(header::ORIGIN), &mut response);
+        }
+        response
+    }
+
+    async fn run_route(
+        &self,
+        incoming: &Incoming,
+        app: &App,
+        host: &str,
+        found: Found<'_, Arc<Route>>,
+        body: Body,
+    ) -> Result<Reply, Problem> {
+        let Route { id, definition, program } = &**found.route;
+        self.open(app)?;
+        self.rates.route(*id, definition.rate_limit)?;
+        self.rates.route_address(*id, definition.rate_limit_per_address, incoming.address)?;
+        let principal = credentials::principal(&incoming.parts.headers, &*self.plane.credentials)?;
+        if definition.mode == Mode::Async {
+            let detail = "this route answers asynchronously, which this node cannot do";
+            return Err(Problem::new(Kind::AsyncUnavailable, detail));
+        }
+        let program = program.as_ref().ok_or_else(|| {
+            Problem::new(Kind::NoActiveVersion, "this route's script has no active version; activate one")
+        })?;
+        let target = Target {
+            app: app.id,
+            program: Arc::clone(program),
+            route: Some(*id),
+            record: definition.record,
+            principal,
+            host: host.to_owned(),
+            params: found.params,
+            rest: found.rest,
+        };
+        self.run(incoming, target, body).await
+    }
+
+    /// Whether an app takes calls now.
+    fn open(&self, app: &App) -> Result<(), Problem> {
+        if app.is_paused {
+            let detail = format!("the app `{}` is paused; nothing was run", app.slug);
+            return Err(Problem::new(Kind::AppPaused, detail).retry_after(PAUSED_RETRY_S));
+        }
+        self.rates.app(app.id, app.rate_limit)
+    }
+
+    async fn run(&self, incoming: &Incoming, target: Target, body: Body) -> Result<Reply, Problem> {
+        let parts = &incoming.parts;
+        let key = idempotency::key(&parts.method, &parts.headers)?;
+        let limit = target.program.limits.max_request_bytes;
+        let body = body::read(&parts.headers, body, limit, self.plane.settings.body_read_timeout).await?;
+        let Some(key) = key else {
+            let call = call(incoming, target, body);
+            let invocation = call.invocation;
+            return outcome::reply(invocation, self.plane.invoker.invoke(call).await);
+        };
+        let run_by = target.route.map_or_else(|| target.program.script.to_string(), |route| route.to_string());
+        let scope = idempotency::scope(target.app, &run_by, &target.principal, &parts.headers, key);
+        let fingerprint = idempotency::fingerprint(&parts.method, &parts.uri, &body);
+        self.run_once(scope, fingerprint, call(incoming, target, body)).await
+    }
+
+    /// Runs a call unless it was run before. In a task of its own: a client that goes away must not leave a claim behind.
+    async fn run_once(&self, scope: [u8; 32], fingerprint: [u8; 32], mut call: Call) -> Result<Reply, Problem> {
+        let outcomes = Arc::clone(&self.plane.outcomes);
+        let invoker = Arc::clone(&self.plane.invoker);
+        let task = tokio::spawn(async move {
+            let claim = match outcomes.begin(call.program.app, scope, fingerprint).await? {
+                Begin::Fresh(claim) => claim,
+                Begin::Done(first) => return idempotency::repeat(first),
+                Begin::InFlight => return Err(idempotency::in_flight()),
+                Begin::Mismatch => return Err(idempotency::mismatch()),
+            };
+            let invocation = call.invocation;
+            call.idempotency = Some(claim.clone());
+            let end = invoker.invoke(call).await;
+            if !outcome::is_kept(&end) {
+                outcomes.release(claim).await;
+            }
+            outcome::reply(invocation, end)
+        });
+        task.await.unwrap_or_else(|panicked| Err(Problem::internal(&panicked)))
+    }
+}
+
+/// One of the platform's own pages.
+fn own(incoming: &Incoming, page: impl FnOnce() -> Response) -> Result<Response, Problem> {
+    let method = &incoming.parts.method;
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(page());
+    }
+    let detail = format!("{method} is not answered here: GET and HEAD are");
+    Err(Problem::new(Kind::MethodNotAllowed, detail).allow("GET, HEAD"))
+}
+
+/// `OPTIONS` where no route names it: what there is, and for whom.
+fn options(app: &App, host: &str, path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let allow = app.routes.methods_for(host, path);
+    if allow.is_empty() {
+        return Err(nothing_here(path));
+    }
+    let Some(wanted) = cors::preflight(headers) else { return Ok(cors::nothing(&allow)) };
+    match app.routes.find(host, wanted, path) {
+        Find::Found(found) => Ok(cors::permit(found.route.definition.cors.as_ref(), headers, &allow)),
+        Find::MethodNotAllowed { .. } | Find::NotFound => Ok(cors::nothing(&allow)),
+    }
+}
+
+fn unknown_host(host: &str) -> Problem {
+    let detail = format!("no app answers for the host `{host}`; claim it for one, or ask for another");
+    Problem::new(Kind::UnknownHost, detail).field("host").with("host", host)
+}
+
+fn method_not_allowed(method: &Method, path: &str, allow: &Allow) -> Problem {
+    let detail = format!("no route answers {} {}: {allow} are answered", short(method.as_str()), short(path));
+    Problem::new(Kind::MethodNotAllowed, detail).allow(allow)
+}
+
+fn nothing_here(path: &str) -> Problem {
+    Problem::new(Kind::NotFound, format!("no route answers the path {}", short(path)))
+}
+
+/// What a client sent, short enough to be told back.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(200)]
+}

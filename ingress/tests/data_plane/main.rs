@@ -1,0 +1,9 @@
+//! The data plane through its router, and over real sockets where the bytes matter.
+
+mod cors;
+mod failures;
+mod fixture;
+mod idempotency;
+mod requests;
+mod sockets;
+mod who_may;
