@@ -15,6 +15,7 @@ pub mod route;
 pub mod script;
 
 mod actor;
+mod tolerant;
 
 use std::fmt;
 

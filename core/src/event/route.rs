@@ -63,13 +63,13 @@ pub struct Definition {
     #[serde(default)]
     pub record: Record,
     /// Who else may call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::tolerant::cors")]
     pub cors: Option<Cors>,
     /// How often all callers together may call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::tolerant::rate_limit")]
     pub rate_limit: Option<RateLimit>,
     /// How often one address may call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::tolerant::rate_limit")]
     pub rate_limit_per_address: Option<RateLimit>,
 }
 

@@ -60,6 +60,7 @@ pub struct Deployed {
     #[serde(default)]
     pub imports: Vec<Import>,
     /// What a run of it may use.
+    #[serde(deserialize_with = "super::tolerant::limits")]
     pub limits: Limits,
     /// What the deployer says of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
