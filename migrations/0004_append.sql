@@ -18,13 +18,18 @@ create function log.append(
     claim_commit int[], claim_scope bytea[], claim_token uuid[], claim_outcome bytea[],
     event_id uuid[], event_app uuid[], event_kind text[], event_subject text[], event_data text[], event_actor text[],
     event_cause uuid[], event_root uuid[], event_depth smallint[], event_class text[],
-    set_app uuid[], set_collection text[], set_key text[], set_value text[], set_expires timestamptz[], set_offset int[],
-    add_commit int[], add_app uuid[], add_collection text[], add_key text[], add_by bigint[], add_offset int[],
+    -- `set_anew`: what the value is instead, without an expiry, when `set_expires` has passed: it was increased after it was set.
+    set_app uuid[], set_collection text[], set_key text[], set_value text[], set_expires timestamptz[], set_anew bigint[],
+    set_offset int[],
+    -- Rows that are increased as they are, and how far down and up their sums go on the way.
+    base_app uuid[], base_collection text[], base_key text[], base_low bigint[], base_high bigint[],
+    add_app uuid[], add_collection text[], add_key text[], add_by bigint[], add_offset int[],
     delete_app uuid[], delete_collection text[], delete_key text[],
     begin_invocation uuid[], begin_app uuid[], begin_offset int[],
     end_invocation uuid[],
     out verdict text, out head bigint, out stamped_at timestamptz,
-    out stale int[], out not_a_number int[], out unclaimed int[]
+    -- Commits; but the numbers of `base` rows, from 1, that are no integers or whose sums leave the range of one.
+    out stale int[], out unclaimed int[], out not_integer int[], out out_of_range int[]
 )
 language plpgsql as $$
 declare
@@ -59,7 +64,9 @@ begin
                 as r (commit, app, collection, key, position)
             where r.position <> coalesce(
                 (select k.position from state.kv k
-                 where k.app_id = r.app and k.collection = r.collection and k.key = r.key),
+                 where k.app_id = r.app and k.collection = r.collection and k.key = r.key
+                    -- What has expired is absent, whether it was swept or not.
+                    and (r.position <> 0 or k.expires_at is null or k.expires_at > stamped_at)),
                 0)
         );
     end if;
@@ -70,26 +77,34 @@ begin
             from unnest(claim_commit, claim_scope, claim_token) as c (commit, scope, token)
             where not exists (
                 select from live.idempotency i
-                where i.scope = c.scope and i.claim = c.token
+                where i.scope = c.scope and i.claim = c.token and i.outcome is null
                 for update
             )
         );
     end if;
 
-    if cardinality(add_commit) > 0 then
-        not_a_number := array(
-            select distinct a.commit
-            from unnest(add_commit, add_app, add_collection, add_key, add_by) as a (commit, app, collection, key, by)
-            join state.kv k on k.app_id = a.app and k.collection = a.collection and k.key = a.key
-            where (k.expires_at is null or k.expires_at > stamped_at)
-                and case
-                    when k.value::text !~ '^-?[0-9]{1,19}$' then true
-                    else k.value::text::numeric + a.by not between -9223372036854775808 and 9223372036854775807
-                end
-        );
+    if cardinality(base_app) > 0 then
+        -- Compared as numerics: neither the value nor a sum need fit a bigint.
+        select array_agg(b.n) filter (where b.value is null),
+            array_agg(b.n) filter (where not (
+                b.value between -9223372036854775808 and 9223372036854775807
+                and b.value + b.low >= -9223372036854775808
+                and b.value + b.high <= 9223372036854775807
+            ))
+        into not_integer, out_of_range
+        from (
+            select b.n::int, b.low, b.high,
+                case when k.value::text ~ '^-?[0-9]{1,19}$' then k.value::text::numeric end as value
+            from unnest(base_app, base_collection, base_key, base_low, base_high) with ordinality
+                as b (app, collection, key, low, high, n)
+            join state.kv k on k.app_id = b.app and k.collection = b.collection and k.key = b.key
+            where k.expires_at is null or k.expires_at > stamped_at
+        ) b;
     end if;
 
-    if cardinality(stale) > 0 or cardinality(unclaimed) > 0 or cardinality(not_a_number) > 0 then
+    if cardinality(stale) > 0 or cardinality(unclaimed) > 0
+        or cardinality(not_integer) > 0 or cardinality(out_of_range) > 0
+    then
         verdict := 'refused';
         return;
     end if;
@@ -107,9 +122,12 @@ begin
 
     if cardinality(set_app) > 0 then
         insert into state.kv as k (app_id, collection, key, value, expires_at, position)
-        select s.app, s.collection, s.key, s.value::json, s.expires, append.head + s."offset"
-        from unnest(set_app, set_collection, set_key, set_value, set_expires, set_offset)
-            as s (app, collection, key, value, expires, "offset")
+        select s.app, s.collection, s.key,
+            case when s.expires <= stamped_at and s.anew is not null then to_json(s.anew) else s.value::json end,
+            case when s.expires <= stamped_at and s.anew is not null then null else s.expires end,
+            append.head + s."offset"
+        from unnest(set_app, set_collection, set_key, set_value, set_expires, set_anew, set_offset)
+            as s (app, collection, key, value, expires, anew, "offset")
         on conflict (app_id, collection, key) do update
         set value = excluded.value, expires_at = excluded.expires_at, position = excluded.position;
     end if;

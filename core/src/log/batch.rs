@@ -1,12 +1,12 @@
 //! One append: the arrays that a batch of commits becomes, and the call that sends them.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
     Commit, Position, Read, Rejected,
-    fold::{Folded, KvWrite},
+    fold::{CannotFollow, Folded, KvKey, KvWrite},
 };
 use crate::id::NodeEpoch;
 
@@ -37,8 +37,17 @@ pub(super) struct Arrays<'a> {
     set_key: Vec<&'a str>,
     set_value: Vec<String>,
     set_expires: Vec<Option<DateTime<Utc>>>,
+    set_anew: Vec<Option<i64>>,
     set_offset: Vec<i32>,
-    add_commit: Vec<i32>,
+    base_app: Vec<Uuid>,
+    base_collection: Vec<&'a str>,
+    base_key: Vec<&'a str>,
+    base_low: Vec<i64>,
+    base_high: Vec<i64>,
+    /// The same rows as `base_*`.
+    bases: Vec<KvKey<'a>>,
+    /// Which commit increases which of them, in order.
+    increases: Vec<(KvKey<'a>, usize)>,
     add_app: Vec<Uuid>,
     add_collection: Vec<&'a str>,
     add_key: Vec<&'a str>,
@@ -60,7 +69,11 @@ pub(super) type Refusal = (usize, Rejected);
 
 impl<'a> Arrays<'a> {
     /// Lays the commits out, numbered by their place in the slice.
-    pub fn build(commits: impl Iterator<Item = &'a Commit>) -> Result<Self, Refusal> {
+    ///
+    /// # Errors
+    /// The number of the first commit that cannot follow the ones before it in one batch. For the first commit of all: that
+    /// cannot be made.
+    pub fn build(commits: impl Iterator<Item = &'a Commit>) -> Result<Self, usize> {
         let mut arrays = Self::default();
         let mut folded = Folded::default();
         for (index, commit) in commits.enumerate() {
@@ -84,8 +97,9 @@ impl<'a> Arrays<'a> {
                 arrays.event_depth.push(event.depth as i16);
                 arrays.event_class.push(event.event.class().as_str());
                 let offset = arrays.event_id.len() as i32;
-                folded.take(event.app, &event.event, offset, number).map_err(|rejected| (index, rejected))?;
+                folded.take(event.app, &event.event, offset).map_err(|CannotFollow| index)?;
             }
+            arrays.increases.extend(folded.increased.drain(..).map(|key| (key, index)));
         }
         arrays.rows(folded);
         Ok(arrays)
@@ -108,19 +122,38 @@ impl<'a> Arrays<'a> {
         }
     }
 
+    /// The commits that increase a row, by its number in `base_*` from 1; each once, in order.
+    fn increasing(&self, base: i32) -> impl Iterator<Item = usize> {
+        let key = self.bases.get(base as usize - 1).copied();
+        let mut last = None;
+        self.increases
+            .iter()
+            .filter(move |(increased, _)| Some(*increased) == key)
+            .map(|(_, commit)| *commit)
+            .filter(move |commit| last.replace(*commit) != Some(*commit))
+    }
+
     fn rows(&mut self, folded: Folded<'a>) {
         for ((app, collection, key), last) in folded.kv {
+            if let Some(span) = last.base {
+                self.base_app.push(app.uuid());
+                self.base_collection.push(collection);
+                self.base_key.push(key);
+                self.base_low.push(span.low);
+                self.base_high.push(span.high);
+                self.bases.push((app, collection, key));
+            }
             match last.write {
-                KvWrite::Set { value, expires_at } => {
+                KvWrite::Set { value, expires_at, anew } => {
                     self.set_app.push(app.uuid());
                     self.set_collection.push(collection);
                     self.set_key.push(key);
                     self.set_value.push(value.into_owned());
                     self.set_expires.push(expires_at);
+                    self.set_anew.push(anew);
                     self.set_offset.push(last.offset);
                 }
                 KvWrite::Add(by) => {
-                    self.add_commit.push(last.commit);
                     self.add_app.push(app.uuid());
                     self.add_collection.push(collection);
                     self.add_key.push(key);
@@ -165,6 +198,8 @@ pub(super) enum Verdict {
     Revoked,
     /// These commits cannot be made; nothing was written.
     Refused(Vec<Refusal>),
+    /// The sums of several commits leave the range of an integer, and not all of them need be to blame; nothing was written.
+    Crowded,
 }
 
 /// Sends a batch; a statement of its own, or part of the caller's transaction.
@@ -176,11 +211,11 @@ pub(super) async fn append(
 ) -> Result<Verdict, sqlx::Error> {
     // Positional and long, but one round trip; `query!` would want every element owned.
     let row = sqlx::query(
-        "select verdict, head, stamped_at, stale, not_a_number, unclaimed
+        "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range
         from log.append(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
             $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40,
-            $41, $42, $43
+            $41, $42, $43, $44, $45, $46, $47, $48
         )",
     )
     .bind(writer.token)
@@ -212,8 +247,13 @@ pub(super) async fn append(
     .bind(&arrays.set_key)
     .bind(&arrays.set_value)
     .bind(&arrays.set_expires)
+    .bind(&arrays.set_anew)
     .bind(&arrays.set_offset)
-    .bind(&arrays.add_commit)
+    .bind(&arrays.base_app)
+    .bind(&arrays.base_collection)
+    .bind(&arrays.base_key)
+    .bind(&arrays.base_low)
+    .bind(&arrays.base_high)
     .bind(&arrays.add_app)
     .bind(&arrays.add_collection)
     .bind(&arrays.add_key)
@@ -233,15 +273,26 @@ pub(super) async fn append(
         "committed" => Verdict::Committed { head: Position(row.try_get("head")?), at: row.try_get("stamped_at")? },
         "behind" => Verdict::Behind { head: Position(row.try_get("head")?), at: row.try_get("stamped_at")? },
         "revoked" => Verdict::Revoked,
-        _ => {
-            let mut refusals = Vec::new();
-            for (column, why) in
-                [("stale", Rejected::Stale), ("not_a_number", Rejected::NotANumber), ("unclaimed", Rejected::Unclaimed)]
-            {
-                let numbers: Option<Vec<i32>> = row.try_get(column)?;
-                refusals.extend(numbers.into_iter().flatten().map(|number| (number as usize, why.clone())));
-            }
-            Verdict::Refused(refusals)
-        }
+        _ => refused(&row, arrays)?,
     })
+}
+
+fn refused(row: &PgRow, arrays: &Arrays<'_>) -> Result<Verdict, sqlx::Error> {
+    let numbers = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<Vec<i32>>, _>(column)?.unwrap_or_default());
+    let mut refusals = Vec::new();
+    for (column, why) in [("stale", Rejected::Stale), ("unclaimed", Rejected::Unclaimed)] {
+        refusals.extend(numbers(column)?.into_iter().map(|number| (number as usize, why.clone())));
+    }
+    let mut crowded = false;
+    for base in numbers("not_integer")? {
+        refusals.extend(arrays.increasing(base).map(|commit| (commit, Rejected::NotANumber)));
+    }
+    for base in numbers("out_of_range")? {
+        let mut culprits = arrays.increasing(base);
+        match (culprits.next(), culprits.next()) {
+            (Some(only), None) => refusals.push((only, Rejected::NotANumber)),
+            _ => crowded = true,
+        }
+    }
+    Ok(if crowded && refusals.is_empty() { Verdict::Crowded } else { Verdict::Refused(refusals) })
 }

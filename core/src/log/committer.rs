@@ -5,7 +5,6 @@
 //! [`CommitError::Busy`] at once.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -16,7 +15,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Notify, Semaphore, mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -24,18 +23,17 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{
-    Batch, Commit, CommitError, Committed, Position, Read, Recorded, Rejected,
+    Batch, Commit, CommitError, Committed, Position, Recorded, Rejected,
     batch::{self, Arrays, Refusal, Verdict, Writer},
     config,
     fair::{Fair, Pending},
+    overtaken::stale_in_memory,
     partitions,
-    recent::{Recent, covers},
-    settle::settle,
+    recent::{self, Recent, WINDOW},
+    settle::{lock, settle},
+    trouble::Trouble,
 };
-use crate::{
-    event::Event,
-    id::{AppId, NodeEpoch},
-};
+use crate::id::NodeEpoch;
 
 /// How much the committer takes at once and how much may wait.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +67,7 @@ impl Default for CommitterConfig {
 pub struct Committer {
     queue: mpsc::Sender<Pending>,
     memory: Arc<Semaphore>,
+    epoch: NodeEpoch,
     shared: Arc<Shared>,
 }
 
@@ -77,7 +76,8 @@ struct Shared {
     head: AtomicI64,
     stuck: AtomicBool,
     revoked: AtomicBool,
-    closed: tokio::sync::Notify,
+    closing: AtomicBool,
+    closed: Notify,
 }
 
 /// One unit of the queue's memory.
@@ -98,6 +98,7 @@ impl Committer {
         let committer = Self {
             queue,
             memory: Arc::new(Semaphore::new(config.queue_bytes / MEMORY_UNIT)),
+            epoch,
             shared: Arc::clone(&shared),
         };
         let task = Task {
@@ -119,8 +120,11 @@ impl Committer {
     /// # Errors
     /// [`CommitError`] says whether anything was written (only [`CommitError::Unknown`] cannot) and whether to try again.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        if self.shared.revoked.load(Ordering::Relaxed) {
+        if self.shared.revoked.load(Ordering::Relaxed) || commit.authority.epoch != self.epoch {
             return Err(CommitError::Revoked);
+        }
+        if self.shared.closing.load(Ordering::Relaxed) {
+            return Err(CommitError::Unavailable);
         }
         let units = (commit.size_bytes() / MEMORY_UNIT + 1) as u32;
         let memory = Arc::clone(&self.memory).try_acquire_many_owned(units).map_err(|_| CommitError::Busy)?;
@@ -153,19 +157,23 @@ impl Committer {
 
     /// Takes no more commits; those that wait are still made.
     pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
         self.shared.closed.notify_one();
     }
 }
 
 /// A stopped node must not hold the log: every wait is bounded, well below the time after which a node counts as dead.
-/// A generic plan is what makes the call cheap; compiling it would not pay.
-const SESSION: [(&str, &str); 6] = [
+/// A generic plan is what makes the call cheap; compiling it would not pay. It outlives the sizes it was made for, so it
+/// must look every key up by its index, also while the tables are empty.
+const SESSION: [(&str, &str); 8] = [
     ("lock_timeout", "2s"),
     ("statement_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "2s"),
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
     ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
 ];
 
 /// How long connecting may take before the callers are told that the log cannot be written.
@@ -173,6 +181,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Callers that the last answers have just woken get into the next batch when it waits this often for the others to run.
 const YIELDS: usize = 4;
+
+/// How often to look whether the log can be written again while nobody asks for it.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// How often a batch is sent again because another node was quicker, before its callers are told to try again.
 const MAX_AGAIN: u32 = 10;
@@ -197,8 +208,10 @@ enum Next {
     Without(Vec<Refusal>),
     /// The same again: something was missing that is there now.
     Again,
+    /// The first so many, then the rest. Not 0 and not all.
+    InTwo(usize),
     /// Something in it the database cannot take.
-    Poison(Option<Box<str>>),
+    Poison(Rejected),
     /// None of it is in the log, or it is not known.
     Failed(CommitError),
 }
@@ -206,6 +219,10 @@ enum Next {
 impl Task {
     async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
+        // So that the head is known before the first commit. When it fails, the first commit tries again.
+        if let Err(error) = self.connect().await {
+            self.stuck(&error);
+        }
         loop {
             if self.waiting.len() == 0 {
                 tokio::select! {
@@ -215,6 +232,7 @@ impl Task {
                         None => break,
                     },
                     () = shared.closed.notified() => self.receiver.close(),
+                    () = sleep(PROBE), if shared.stuck.load(Ordering::Relaxed) => self.probe().await,
                 }
             }
             self.gather().await;
@@ -251,13 +269,17 @@ impl Task {
                     }
                     Next::Without(refusals) => refused.extend(take_out(&mut part, refusals)),
                     Next::Again if again < MAX_AGAIN => again += 1,
-                    Next::Again => fail(&mut part, &CommitError::Unavailable),
-                    Next::Poison(constraint) if part.len() == 1 => {
-                        refused.extend(take_out(&mut part, vec![(0, Rejected::Invalid { constraint })]));
+                    Next::Again => {
+                        // Other nodes are quicker every time. Whoever depends on nothing having happened decides anew.
+                        let tired: Vec<_> = (0..part.len()).filter(|n| part[*n].holds_predicates()).collect();
+                        if tired.is_empty() {
+                            fail(&mut part, &CommitError::Unavailable);
+                        }
+                        refused.extend(take_out(&mut part, tired.into_iter().map(|n| (n, Rejected::Stale)).collect()));
                     }
-                    Next::Poison(_) => {
-                        parts.push(part.split_off(part.len() / 2));
-                    }
+                    Next::InTwo(first) => parts.push(part.split_off(first)),
+                    Next::Poison(why) if part.len() == 1 => refused.extend(take_out(&mut part, vec![(0, why)])),
+                    Next::Poison(_) => parts.push(part.split_off(part.len() / 2)),
                     Next::Failed(error) => fail(&mut part, &error),
                 }
             }
@@ -269,7 +291,7 @@ impl Task {
     }
 
     async fn attempt(&mut self, part: &[Pending]) -> Next {
-        if part.iter().any(|pending| pending.commit.reads.iter().any(|read| matches!(read, Read::KvRange { .. })))
+        if part.iter().any(Pending::holds_predicates)
             && let Err(error) = self.fill_gaps().await
         {
             return self.failed(part, error).await;
@@ -280,11 +302,14 @@ impl Task {
         }
         let arrays = match Arrays::build(part.iter().map(|pending| &pending.commit)) {
             Ok(arrays) => arrays,
-            Err(refusal) => return Next::Without(vec![refusal]),
+            Err(0) => return Next::Without(vec![(0, Rejected::NotANumber)]),
+            // On top of what is really committed it may fit, and who came before it may yet be refused.
+            Err(second) => return Next::InTwo(second),
         };
         match self.send(part, &arrays).await {
             Ok(Verdict::Committed { head, at }) => Next::Committed(head, at),
             Ok(Verdict::Refused(refusals)) => Next::Without(refusals),
+            Ok(Verdict::Crowded) => Next::Poison(Rejected::NotANumber),
             Ok(Verdict::Behind { head, at }) => match self.catch_up(head, at).await {
                 Ok(()) => Next::Again,
                 Err(error) => self.failed(part, error).await,
@@ -301,7 +326,7 @@ impl Task {
     async fn send(&mut self, part: &[Pending], arrays: &Arrays<'_>) -> Result<Verdict, sqlx::Error> {
         self.connect().await?;
         let connection = self.connection.as_mut().expect("connected above");
-        let config = part.first().filter(|first| first.is_config());
+        let config = part.first().filter(|first| first.concerns_config());
         match config {
             None => batch::append(connection, &self.writer, arrays.holds_predicates, arrays).await,
             Some(only) => append_config(connection, &self.writer, &only.commit, arrays).await,
@@ -313,54 +338,73 @@ impl Task {
             return Ok(());
         }
         let connected = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
-        let connection =
+        let mut connection =
             connected.map_err(|_| sqlx::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
+        if self.shared.head.load(Ordering::Relaxed) == 0 {
+            // Nothing was read before this, and nothing of this process lies below it.
+            let head = sqlx::query_scalar!(r#"select log.find_head() as "head!""#).fetch_one(&mut connection).await?;
+            self.recent.forget(Position(head));
+            self.shared.head.store(head, Ordering::Release);
+        }
         self.connection = Some(connection);
         self.writer.token = Uuid::from_u128(crate::id::EventId::generate().ulid().0);
         self.writer.known = None;
         Ok(())
     }
 
+    /// Looks whether the log can be written again: who watches this node sends it nothing before it says so.
+    async fn probe(&mut self) {
+        let probed = async {
+            self.connect().await?;
+            lock(self.connection.as_mut().expect("connected above")).await
+        };
+        match probed.await {
+            Ok(()) => {
+                info!("The log can be written again");
+                self.shared.stuck.store(false, Ordering::Relaxed);
+            }
+            Err(error) if matches!(Trouble::of(&error), Trouble::Lost) => self.connection = None,
+            Err(_) => {}
+        }
+    }
+
     /// Learns what other nodes appended, so that predicates can be answered.
     async fn catch_up(&mut self, head: Position, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
-        if self.writer.known.is_none() && self.shared.head.load(Ordering::Relaxed) == 0 {
-            // The first append of this process: nothing was read before it.
-            self.recent.forget(head);
-        } else {
-            self.recent.advance(head, head);
-            self.fill_gaps().await?;
-        }
+        self.recent.advance(head, head);
+        self.fill_gaps().await?;
         self.writer.known = Some((head, at));
+        self.shared.head.fetch_max(head.0, Ordering::Release);
         Ok(())
     }
 
     async fn fill_gaps(&mut self) -> Result<(), sqlx::Error> {
-        for (from, to) in self.recent.take_gaps() {
+        while let Some((from, to)) = self.recent.gap() {
+            // Further back than memory goes there is nothing to be learnt.
+            let from = from.max(Position(to.0 - WINDOW as i64));
+            self.recent.unknown(from);
             self.connect().await?;
             let connection = self.connection.as_mut().expect("connected above");
+            // The values are not asked for: there may be a lot of them.
             let rows = sqlx::query!(
-                "select position, app_id, kind, data::text from log.data where position > $1 and position <= $2
+                "select position, app_id, kind, data ->> 'collection' as collection, data ->> 'key' as key
+                from log.data where position > $1 and position <= $2
                 order by position",
                 from.0,
                 to.0
             )
             .fetch_all(connection)
-            .await;
-            let rows = match rows {
-                Ok(rows) => rows,
-                Err(error) => {
-                    self.recent.forget(to);
-                    return Err(error);
-                }
-            };
+            .await?;
             for row in rows {
-                let event = row.data.as_deref().map(|data| Event::decode(&row.kind, data));
-                match (row.app_id, event) {
-                    (Some(app), Some(Ok(event))) => self.recent.wrote(Position(row.position), app.into(), &event),
-                    // A newer node may write what this one cannot read: then nothing up to here is known.
-                    _ => self.recent.forget(to),
+                let known = matches!(row.kind.as_str(), "kv.set" | "kv.increased" | "kv.deleted");
+                match (row.app_id, row.collection, row.key) {
+                    (Some(app), Some(collection), Some(key)) if known => {
+                        self.recent.wrote(Position(row.position), app.into(), &collection, &key);
+                    }
+                    // A newer node may write what this one does not know: then nothing up to here is known.
+                    _ => self.recent.unknown(Position(row.position)),
                 }
             }
+            self.recent.filled();
         }
         Ok(())
     }
@@ -368,9 +412,6 @@ impl Task {
     fn committed(&mut self, part: Vec<Pending>, head: Position, at: DateTime<Utc>) {
         let events: usize = part.iter().map(|pending| pending.commit.events.len()).sum();
         let before = Position(head.0 - events as i64);
-        if self.shared.head.load(Ordering::Relaxed) == 0 {
-            self.recent.forget(before);
-        }
         self.recent.advance(before, head);
         self.writer.known = Some((head, at));
         self.shared.head.store(head.0, Ordering::Release);
@@ -382,8 +423,8 @@ impl Task {
             let first = position.plus(1);
             for event in pending.commit.events {
                 position = position.plus(1);
-                if let Some(app) = event.app {
-                    self.recent.wrote(position, app, &event.event);
+                if let (Some(app), Some((collection, key))) = (event.app, recent::written(&event.event)) {
+                    self.recent.wrote(position, app, collection, key);
                 }
                 recorded.push(Recorded { position, at, event: Arc::new(event) });
             }
@@ -397,7 +438,7 @@ impl Task {
     async fn failed(&mut self, part: &[Pending], error: sqlx::Error) -> Next {
         self.writer.known = None;
         match Trouble::of(&error) {
-            Trouble::Poison(constraint) => Next::Poison(constraint),
+            Trouble::Poison(constraint) => Next::Poison(Rejected::Invalid { constraint }),
             Trouble::NoPartition => {
                 warn!("The log ran out of partitions: making another");
                 let Some(connection) = self.connection.as_mut() else {
@@ -434,10 +475,8 @@ impl Task {
         let first = part.first().and_then(|pending| pending.commit.events.first());
         let Some(first) = first.map(|event| event.id) else { return Next::Failed(CommitError::Unavailable) };
         let events = part.iter().map(|pending| pending.commit.events.len()).sum();
-        let above = match self.shared.head.load(Ordering::Relaxed) {
-            0 => None,
-            head => Some(Position(head)),
-        };
+        // Every connection began by finding the head, or had one to remember: what is looked for lies above it.
+        let above = Position(self.shared.head.load(Ordering::Relaxed));
         let deadline = Instant::now() + self.config.settle_for;
         let mut pause = Duration::from_millis(20);
         while Instant::now() < deadline {
@@ -462,7 +501,8 @@ impl Task {
     }
 }
 
-/// Appends a commit that also changes configuration: the append and the statements that fold it, in one transaction.
+/// Appends a commit that changes configuration or depends on it: the append and the statements that fold it, in one
+/// transaction.
 async fn append_config(
     connection: &mut PgConnection,
     writer: &Writer,
@@ -470,18 +510,35 @@ async fn append_config(
     arrays: &Arrays<'_>,
 ) -> Result<Verdict, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    let verdict = batch::append(&mut transaction, writer, arrays.holds_predicates, arrays).await?;
+    match append_and_fold(&mut transaction, writer, commit, arrays).await {
+        Ok(verdict @ Verdict::Committed { .. }) => {
+            transaction.commit().await?;
+            Ok(verdict)
+        }
+        refused => {
+            // Said now: left to the next statement, the server would end the idle transaction and the connection with it.
+            transaction.rollback().await?;
+            refused
+        }
+    }
+}
+
+async fn append_and_fold(
+    connection: &mut PgConnection,
+    writer: &Writer,
+    commit: &Commit,
+    arrays: &Arrays<'_>,
+) -> Result<Verdict, sqlx::Error> {
+    let verdict = batch::append(connection, writer, arrays.holds_predicates, arrays).await?;
     if let Verdict::Committed { head, at } = verdict {
         let before = Position(head.0 - commit.events.len() as i64);
-        if !config::is_fresh(&mut transaction, &commit.reads, before).await? {
-            transaction.rollback().await?;
+        if !config::is_fresh(connection, &commit.reads, before).await? {
             return Ok(Verdict::Refused(vec![(0, Rejected::Stale)]));
         }
         for (n, event) in commit.events.iter().enumerate() {
-            config::fold(&mut transaction, event, before.plus(n + 1), at).await?;
+            config::fold(connection, event, before.plus(n + 1), at).await?;
         }
     }
-    transaction.commit().await?;
     Ok(verdict)
 }
 
@@ -496,62 +553,4 @@ fn take_out(part: &mut Vec<Pending>, mut refusals: Vec<Refusal>) -> Vec<(Pending
     refusals.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
     refusals.dedup_by_key(|(index, _)| *index);
     refusals.into_iter().map(|(index, why)| (part.remove(index), why)).collect()
-}
-
-/// The commits that what was committed lately, or an earlier commit of the same batch, has made stale.
-fn stale_in_memory(part: &[Pending], recent: &Recent) -> Vec<Refusal> {
-    let mut stale = Vec::new();
-    let mut written: HashSet<(AppId, &str, &str)> = HashSet::new();
-    for (index, pending) in part.iter().enumerate() {
-        let overtaken = |read: &Read| match read {
-            Read::Kv { app, collection, key, .. } => written.contains(&(*app, collection.as_str(), key.as_str())),
-            Read::KvRange { .. } => written.iter().any(|(app, collection, key)| covers(read, *app, collection, key)),
-            Read::Config { .. } => false,
-        };
-        if pending.commit.reads.iter().any(|read| recent.is_stale(read) || overtaken(read)) {
-            stale.push((index, Rejected::Stale));
-            continue;
-        }
-        for event in &pending.commit.events {
-            let Some(app) = event.app else { continue };
-            match &event.event {
-                Event::KvSet(set) => written.insert((app, &set.collection, &set.key)),
-                Event::KvIncreased(by) => written.insert((app, &by.collection, &by.key)),
-                Event::KvDeleted(gone) => written.insert((app, &gone.collection, &gone.key)),
-                _ => false,
-            };
-        }
-    }
-    stale
-}
-
-/// What kind of trouble an error is.
-enum Trouble {
-    /// The statement was refused for what it says.
-    Poison(Option<Box<str>>),
-    /// There is no partition for the next positions.
-    NoPartition,
-    /// The statement was refused for reasons of the server: the lock was not to be had, the disk is full.
-    Refused,
-    /// The connection is gone, and with it the answer.
-    Lost,
-}
-
-impl Trouble {
-    fn of(error: &sqlx::Error) -> Self {
-        let sqlx::Error::Database(database) = error else { return Self::Lost };
-        let code = database.code().unwrap_or_default();
-        match code.as_ref() {
-            "23514" if database.constraint().is_none() => Self::NoPartition,
-            // The server is going down or was: whether it had committed is to be looked up.
-            "57P01" | "57P02" | "57P03" => Self::Lost,
-            // 21 cardinality, 22 data, 23 integrity: what is said, not who says it.
-            code if ["21", "22", "23"].iter().any(|class| code.starts_with(class)) => {
-                Self::Poison(database.constraint().map(Into::into))
-            }
-            // The transaction was ended under us while idle: 25P03 closes the connection too.
-            code if code.starts_with("08") || code == "25P03" => Self::Lost,
-            _ => Self::Refused,
-        }
-    }
 }

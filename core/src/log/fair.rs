@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Commit, CommitError, Committed};
+use super::{Commit, CommitError, Committed, Read};
 use crate::{event::Class, id::AppId};
 
 /// A commit and who waits for its answer.
@@ -17,9 +17,15 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Configuration is folded by statements of its own, so its commits go alone.
-    pub fn is_config(&self) -> bool {
+    /// Configuration is folded, and looked at, by statements of its own: such commits go alone.
+    pub fn concerns_config(&self) -> bool {
         self.commit.events.iter().any(|event| event.event.class() == Class::Config)
+            || self.commit.reads.iter().any(|read| matches!(read, Read::Config { .. }))
+    }
+
+    /// Whether it depends on nothing having been written in a range.
+    pub fn holds_predicates(&self) -> bool {
+        self.commit.reads.iter().any(|read| matches!(read, Read::KvRange { .. }))
     }
 }
 
@@ -55,7 +61,7 @@ impl Fair {
             let Some(next) = queue.front() else { break };
             events += next.commit.events.len();
             bytes += next.commit.size_bytes();
-            let alone = next.is_config();
+            let alone = next.concerns_config();
             if !batch.is_empty() && (alone || events > max_events || bytes > max_bytes) {
                 break;
             }

@@ -1,13 +1,16 @@
 //! Reduces events, in order, to one final write a row.
 //!
 //! Pure: the same events give the same rows however they are cut into batches. The committer sends the result along with
-//! the events; replay uses the same reduction.
+//! the events; replay uses the same reduction. Time is the database's and stands still within a batch: whoever folds what
+//! was committed at different times begins a new one whenever `at` changes, for an increase begins anew on what has expired.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, hash_map::Entry},
+};
 
 use chrono::{DateTime, Utc};
 
-use super::Rejected;
 use crate::{
     event::Event,
     id::{AppId, InvocationId},
@@ -22,9 +25,11 @@ pub enum KvWrite<'a> {
     /// It has this value.
     Set {
         /// As JSON: the event's own text, or a sum.
-        value: std::borrow::Cow<'a, str>,
+        value: Cow<'a, str>,
         /// From when on it reads as absent.
         expires_at: Option<DateTime<Utc>>,
+        /// What its value is instead, without an expiry, when `expires_at` has passed: the sum of the increases since.
+        anew: Option<i64>,
     },
     /// This much is added to whatever it is.
     Add(i64),
@@ -32,22 +37,38 @@ pub enum KvWrite<'a> {
     Delete,
 }
 
+/// How far down and up a row's value goes while it is increased, measured from where it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The least of the sums; may be positive.
+    pub low: i64,
+    /// The greatest of the sums; may be negative.
+    pub high: i64,
+}
+
 /// The last write of a row, and which event of the batch (from 1) made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Final<W> {
+pub struct Final<'a> {
     /// What becomes of the row.
-    pub write: W,
+    pub write: KvWrite<'a>,
     /// The event's place in the batch.
     pub offset: i32,
-    /// Which commit of the batch it belongs to.
-    pub commit: i32,
+    /// What must fit on top of the row as it was before the batch, whatever was written over it afterwards.
+    pub base: Option<Span>,
 }
+
+/// An event that cannot be folded on top of those before it: it increases what was set to something else than an integer, or
+/// past the range of one. Nothing has been taken in. It may fit on top of what the database has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CannotFollow;
 
 /// The rows that a batch of events changes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Folded<'a> {
     /// Key-value entries.
-    pub kv: HashMap<KvKey<'a>, Final<KvWrite<'a>>>,
+    pub kv: HashMap<KvKey<'a>, Final<'a>>,
+    /// Whatever was increased as it lay in the database, once for each increase, in order.
+    pub increased: Vec<KvKey<'a>>,
     /// Runs that began and did not end in this batch.
     pub begun: HashMap<InvocationId, (AppId, i32)>,
     /// Runs that ended and had not begun in this batch.
@@ -58,30 +79,18 @@ impl<'a> Folded<'a> {
     /// Takes in the next event.
     ///
     /// # Errors
-    /// [`Rejected::NotANumber`] when a value written earlier in the batch cannot be increased. Nothing has been taken in.
-    pub fn take(&mut self, app: Option<AppId>, event: &'a Event, offset: i32, commit: i32) -> Result<(), Rejected> {
+    /// [`CannotFollow`], when a new batch must begin before it.
+    pub fn take(&mut self, app: Option<AppId>, event: &'a Event, offset: i32) -> Result<(), CannotFollow> {
         let Some(app) = app else { return Ok(()) };
         match event {
             Event::KvSet(set) => {
-                let write = KvWrite::Set { value: set.value.get().into(), expires_at: set.expires_at };
-                self.kv.insert((app, &set.collection, &set.key), Final { write, offset, commit });
+                let write = KvWrite::Set { value: set.value.get().into(), expires_at: set.expires_at, anew: None };
+                self.overwrite((app, &set.collection, &set.key), write, offset);
             }
             Event::KvDeleted(deleted) => {
-                let write = KvWrite::Delete;
-                self.kv.insert((app, &deleted.collection, &deleted.key), Final { write, offset, commit });
+                self.overwrite((app, &deleted.collection, &deleted.key), KvWrite::Delete, offset);
             }
-            Event::KvIncreased(increased) => {
-                let key = (app, increased.collection.as_str(), increased.key.as_str());
-                match self.kv.entry(key) {
-                    Entry::Vacant(vacant) => {
-                        vacant.insert(Final { write: KvWrite::Add(increased.by), offset, commit });
-                    }
-                    Entry::Occupied(mut earlier) => {
-                        let write = earlier.get().write.increased(increased.by).ok_or(Rejected::NotANumber)?;
-                        earlier.insert(Final { write, offset, commit });
-                    }
-                }
-            }
+            Event::KvIncreased(by) => self.increase((app, &by.collection, &by.key), by.by, offset)?,
             Event::InvocationStarted(started) => {
                 self.begun.insert(started.invocation, (app, offset));
             }
@@ -106,6 +115,33 @@ impl<'a> Folded<'a> {
         Ok(())
     }
 
+    fn overwrite(&mut self, key: KvKey<'a>, write: KvWrite<'a>, offset: i32) {
+        // An increase that was written over must have been possible all the same.
+        let base = self.kv.get(&key).and_then(|earlier| earlier.base);
+        self.kv.insert(key, Final { write, offset, base });
+    }
+
+    fn increase(&mut self, key: KvKey<'a>, by: i64, offset: i32) -> Result<(), CannotFollow> {
+        match self.kv.entry(key) {
+            Entry::Vacant(vacant) => {
+                let base = Some(Span { low: by, high: by });
+                vacant.insert(Final { write: KvWrite::Add(by), offset, base });
+                self.increased.push(key);
+            }
+            Entry::Occupied(mut earlier) => {
+                let earlier = earlier.get_mut();
+                let write = earlier.write.increased(by).ok_or(CannotFollow)?;
+                if let (KvWrite::Add(sum), Some(span)) = (&write, &mut earlier.base) {
+                    *span = Span { low: span.low.min(*sum), high: span.high.max(*sum) };
+                    self.increased.push(key);
+                }
+                earlier.write = write;
+                earlier.offset = offset;
+            }
+        }
+        Ok(())
+    }
+
     fn end(&mut self, invocation: InvocationId) {
         if self.begun.remove(&invocation).is_none() {
             self.ended.push(invocation);
@@ -113,17 +149,19 @@ impl<'a> Folded<'a> {
     }
 }
 
-impl<'a> KvWrite<'a> {
+impl KvWrite<'_> {
     /// This write followed by an increase; `None` when its value is no integer or leaves the range of one.
     fn increased(&self, by: i64) -> Option<Self> {
         match self {
             // An expiry is kept: whoever set it meant the key, not the number.
-            Self::Set { value, expires_at } => {
+            Self::Set { value, expires_at, anew } => {
                 let sum = value.parse::<i64>().ok()?.checked_add(by)?;
-                Some(Self::Set { value: sum.to_string().into(), expires_at: *expires_at })
+                let anew = expires_at.map(|_| anew.unwrap_or(0).checked_add(by));
+                let anew = if let Some(sum) = anew { Some(sum?) } else { None };
+                Some(Self::Set { value: sum.to_string().into(), expires_at: *expires_at, anew })
             }
             Self::Add(earlier) => earlier.checked_add(by).map(Self::Add),
-            Self::Delete => Some(Self::Set { value: by.to_string().into(), expires_at: None }),
+            Self::Delete => Some(Self::Set { value: by.to_string().into(), expires_at: None, anew: None }),
         }
     }
 }

@@ -15,6 +15,7 @@ mod fair;
 mod fold;
 pub mod idempotency;
 pub mod node;
+mod overtaken;
 pub mod partitions;
 mod position;
 pub mod read;
@@ -23,6 +24,7 @@ mod recorded;
 pub mod schema;
 mod settle;
 mod tail;
+mod trouble;
 
 pub use commit::{Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected};
 pub use committer::{Committer, CommitterConfig};

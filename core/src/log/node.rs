@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use super::{Authority, Commit, CommitError, Committer, NewEvent};
+use super::{Authority, Commit, CommitError, Committer, NewEvent, settle};
 use crate::{
     event::{Actor, FailureReason, invocation},
     id::{AppId, InvocationId, NodeEpoch},
@@ -107,6 +107,19 @@ pub async fn revoke_silent(pool: &PgPool) -> Result<Vec<NodeEpoch>, sqlx::Error>
 /// # Errors
 /// When the database or the committer refuses. What is left is found again the next time.
 pub async fn abandon_orphans(pool: &PgPool, committer: &Committer, node: &Node) -> Result<usize, OrphanError> {
+    let dead = sqlx::query_scalar!(
+        r#"select exists (
+            select from state.running r join live.nodes n on n.epoch = r.node where n.revoked_at is not null
+        ) as "exists!""#
+    );
+    if !dead.fetch_one(pool).await? {
+        return Ok(0);
+    }
+    // A batch that was let in before the revocation may still be committing, and end the very runs.
+    let mut transaction = pool.begin().await?;
+    sqlx::query!("set local lock_timeout = '2s'").execute(&mut *transaction).await?;
+    settle::lock(&mut transaction).await?;
+    transaction.commit().await?;
     let orphans = sqlx::query!(
         "select r.invocation, r.app_id
         from state.running r join live.nodes n on n.epoch = r.node

@@ -9,7 +9,7 @@ use super::{Position, Read};
 use crate::{event::Event, id::AppId};
 
 /// How many writes are remembered: at 20 000 a second, some seconds' worth; about 10 MiB when full of short keys.
-const WINDOW: usize = 65_536;
+pub(super) const WINDOW: usize = 65_536;
 
 /// How many stretches of other nodes' events may wait to be read before all is forgotten instead.
 const MAX_GAPS: usize = 1_000;
@@ -21,12 +21,14 @@ struct Key {
     key: Box<str>,
 }
 
-/// What memory tells of a key: where it was last written, and the version it has since.
-#[derive(Clone, Copy, Debug)]
-struct Version {
-    written: Position,
-    /// [`Position::ZERO`] after a deletion.
-    now: Position,
+/// The key that an event writes, whatever it does to it.
+pub(super) fn written(event: &Event) -> Option<(&str, &str)> {
+    match event {
+        Event::KvSet(set) => Some((&set.collection, &set.key)),
+        Event::KvIncreased(increased) => Some((&increased.collection, &increased.key)),
+        Event::KvDeleted(deleted) => Some((&deleted.collection, &deleted.key)),
+        _ => None,
+    }
 }
 
 /// The kv writes of the last stretch of the log, by position and by key.
@@ -39,7 +41,8 @@ pub(super) struct Recent {
     /// What other nodes appended meanwhile and has not been told: from (exclusive) to (inclusive).
     gaps: Vec<(Position, Position)>,
     window: BTreeMap<Position, Key>,
-    versions: HashMap<Key, Version>,
+    /// Where each key of the window was last written.
+    last: HashMap<Key, Position>,
 }
 
 impl Recent {
@@ -59,31 +62,34 @@ impl Recent {
         self.seen = self.seen.max(head);
     }
 
-    /// The stretches that must be read from the log before a predicate can be answered.
-    pub fn take_gaps(&mut self) -> Vec<(Position, Position)> {
-        std::mem::take(&mut self.gaps)
+    /// A stretch that must be read from the log before a predicate can be answered. It remains one until it was
+    /// [filled](Self::filled).
+    pub fn gap(&self) -> Option<(Position, Position)> {
+        self.gaps.last().copied()
+    }
+
+    /// All that was written in the last gap has been told.
+    pub fn filled(&mut self) {
+        self.gaps.pop();
+    }
+
+    /// What was written up to here will not be told.
+    pub fn unknown(&mut self, up_to: Position) {
+        self.from = self.from.max(up_to);
     }
 
     /// A kv row was written (or deleted) at a position.
-    pub fn wrote(&mut self, position: Position, app: AppId, event: &Event) {
-        let (collection, key, now) = match event {
-            Event::KvSet(set) => (&set.collection, &set.key, position),
-            Event::KvIncreased(increased) => (&increased.collection, &increased.key, position),
-            Event::KvDeleted(deleted) => (&deleted.collection, &deleted.key, Position::ZERO),
-            _ => return,
-        };
-        let key = Key { app, collection: collection.as_str().into(), key: key.as_str().into() };
-        let version = self.versions.entry(key.clone()).or_insert(Version { written: Position::ZERO, now });
+    pub fn wrote(&mut self, position: Position, app: AppId, collection: &str, key: &str) {
+        let key = Key { app, collection: collection.into(), key: key.into() };
         // Gaps are told out of order.
-        if version.written < position {
-            *version = Version { written: position, now };
-        }
+        let last = self.last.entry(key.clone()).or_default();
+        *last = position.max(*last);
         self.window.insert(position, key);
         while self.window.len() > WINDOW {
             let Some((gone, key)) = self.window.pop_first() else { break };
             self.from = self.from.max(gone);
-            if self.versions.get(&key).is_some_and(|version| version.written == gone) {
-                self.versions.remove(&key);
+            if self.last.get(&key) == Some(&gone) {
+                self.last.remove(&key);
             }
         }
     }
@@ -92,10 +98,11 @@ impl Recent {
     /// the database's to check.
     pub fn is_stale(&self, read: &Read) -> bool {
         match read {
+            // An absent key has no version to compare: it may have been deleted elsewhere, or expired, since it was written.
+            Read::Kv { version: Position::ZERO, .. } => false,
             Read::Kv { app, collection, key, version } => {
                 let key = Key { app: *app, collection: collection.as_str().into(), key: key.as_str().into() };
-                // Another node may have written since; then what is known here is the older.
-                self.versions.get(&key).is_some_and(|known| known.written > *version && known.now != *version)
+                self.last.get(&key).is_some_and(|last| last > version)
             }
             Read::KvRange { as_of, .. } => {
                 *as_of < self.from
@@ -128,11 +135,11 @@ pub(super) fn covers(read: &Read, app: AppId, collection: &str, key: &str) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::kv;
 
-    fn set(key: &str) -> Event {
-        let value = serde_json::value::to_raw_value(&1).expect("json");
-        kv::Set { collection: "carts".into(), key: key.into(), value, expires_at: None }.into()
+    impl Recent {
+        fn told(&mut self, position: i64, app: AppId, key: &str) {
+            self.wrote(Position(position), app, "carts", key);
+        }
     }
 
     fn range(app: AppId, prefix: &str, as_of: i64) -> Read {
@@ -148,7 +155,7 @@ mod tests {
     fn a_key_written_after_it_was_read_is_stale() {
         let app = AppId::generate();
         let mut recent = Recent::default();
-        recent.wrote(Position(7), app, &set("a1"));
+        recent.told(7, app, "a1");
         assert!(recent.is_stale(&key(app, 6)));
         assert!(!recent.is_stale(&key(app, 7)));
         assert!(!recent.is_stale(&key(app, 8)), "another node wrote since");
@@ -156,21 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_key_is_stale_once_it_was_made_and_fresh_again_once_it_was_deleted() {
+    fn memory_says_nothing_of_an_absent_key() {
         let app = AppId::generate();
         let mut recent = Recent::default();
-        recent.wrote(Position(7), app, &set("a1"));
-        assert!(recent.is_stale(&key(app, 0)));
-        recent.wrote(Position(8), app, &kv::Deleted { collection: "carts".into(), key: "a1".into() }.into());
-        assert!(!recent.is_stale(&key(app, 0)));
-        assert!(recent.is_stale(&key(app, 7)));
+        recent.told(7, app, "a1");
+        assert!(!recent.is_stale(&key(app, 0)), "another node may have deleted it, or a sweep");
     }
 
     #[test]
     fn a_range_is_stale_when_a_key_in_it_was_written_and_only_then() {
         let app = AppId::generate();
         let mut recent = Recent::default();
-        recent.wrote(Position(7), app, &set("a1"));
+        recent.told(7, app, "a1");
         assert!(recent.is_stale(&range(app, "a", 6)));
         assert!(!recent.is_stale(&range(app, "b", 6)));
         assert!(!recent.is_stale(&range(app, "a", 7)));
@@ -184,7 +188,7 @@ mod tests {
         let app = AppId::generate();
         let mut recent = Recent::default();
         for n in 0..=WINDOW {
-            recent.wrote(Position(10 + n as i64), app, &set(&format!("b{n}")));
+            recent.told(10 + n as i64, app, &format!("b{n}"));
         }
         assert!(recent.is_stale(&range(app, "a", 9)));
         assert!(!recent.is_stale(&range(app, "a", 10)));
@@ -196,10 +200,23 @@ mod tests {
         let mut recent = Recent::default();
         recent.forget(Position(5));
         recent.advance(Position(5), Position(7));
-        assert_eq!(recent.take_gaps(), []);
+        assert_eq!(recent.gap(), None);
         recent.advance(Position(9), Position(10));
-        assert_eq!(recent.take_gaps(), [(Position(7), Position(9))]);
-        recent.wrote(Position(8), app, &set("a1"));
+        assert_eq!(recent.gap(), Some((Position(7), Position(9))));
+        recent.told(8, app, "a1");
+        recent.filled();
+        assert_eq!(recent.gap(), None);
         assert!(recent.is_stale(&range(app, "a", 7)));
+    }
+
+    #[test]
+    fn what_another_node_wrote_and_this_one_cannot_read_leaves_its_own_writes_known() {
+        let app = AppId::generate();
+        let mut recent = Recent::default();
+        recent.told(95, app, "a1");
+        recent.unknown(Position(60));
+        assert!(recent.is_stale(&range(app, "a", 90)), "written at 95");
+        assert!(recent.is_stale(&range(app, "b", 59)), "not known");
+        assert!(!recent.is_stale(&range(app, "b", 60)));
     }
 }

@@ -32,6 +32,9 @@ const CHANNEL: &str = "picloud";
 /// How often the tail looks without being told, and calls itself to hear whether it would be.
 const TIMER: Duration = Duration::from_secs(4);
 
+/// How long to wait before trying to listen again.
+const RELISTEN: Duration = Duration::from_secs(1);
+
 /// How many batches a subscriber may be behind before it has to read the log instead.
 const RING: usize = 1_024;
 
@@ -55,12 +58,9 @@ impl Batch {
         &self.events
     }
 
-    fn first(&self) -> Option<Position> {
-        self.events.first().map(|event| event.position)
-    }
-
-    fn last(&self) -> Option<Position> {
-        self.events.last().map(|event| event.position)
+    /// The first and the last position; `None` when there is no event.
+    fn bounds(&self) -> Option<(Position, Position)> {
+        Some((self.events.first()?.position, self.events.last()?.position))
     }
 }
 
@@ -78,7 +78,8 @@ pub enum TailHealth {
 /// The node's view of the log as it grows. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tail {
-    sender: broadcast::Sender<Batch>,
+    // Weak: when the task is gone, whoever follows is to hear of it.
+    sender: broadcast::WeakSender<Batch>,
     position: watch::Receiver<Position>,
     reader: Reader,
     shared: Arc<Shared>,
@@ -88,6 +89,20 @@ pub struct Tail {
 struct Shared {
     polling: AtomicBool,
     parked: AtomicBool,
+}
+
+impl Shared {
+    fn unheard(&self) {
+        if !self.polling.swap(true, Ordering::Relaxed) {
+            warn!("Notifications do not arrive: looking at the log every {TIMER:?} instead");
+        }
+    }
+
+    fn heard(&self) {
+        if self.polling.swap(false, Ordering::Relaxed) {
+            info!("Notifications arrive again");
+        }
+    }
 }
 
 impl Tail {
@@ -108,7 +123,7 @@ impl Tail {
         let (position, watched) = watch::channel(head);
         let shared = Arc::new(Shared::default());
         let tail =
-            Self { sender: sender.clone(), position: watched, reader: reader.clone(), shared: Arc::clone(&shared) };
+            Self { sender: sender.downgrade(), position: watched, reader: reader.clone(), shared: Arc::clone(&shared) };
         let task = Task { pool, listen, own: epoch.uuid().to_string(), reader, sender, position, shared };
         Ok((tail, tokio::spawn(task.run(local))))
     }
@@ -129,13 +144,14 @@ impl Tail {
     /// All that comes from now on. Who falls more than a thousand batches behind is told so and must read the log.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Batch> {
-        self.sender.subscribe()
+        // The task is gone: so is the other end of what is handed out.
+        self.sender.upgrade().map_or_else(|| broadcast::channel(1).1, |sender| sender.subscribe())
     }
 
     /// All that comes after a position: first from the log, then live, without gap or duplicate.
     #[must_use]
     pub fn follow(&self, after: Position) -> Follow {
-        Follow { live: self.subscribe(), tail: self.clone(), cursor: after }
+        Follow { live: self.subscribe(), held: None, tail: self.clone(), cursor: after }
     }
 
     /// How well it hears.
@@ -155,6 +171,8 @@ impl Tail {
 #[derive(Debug)]
 pub struct Follow {
     live: broadcast::Receiver<Batch>,
+    /// What came live and has something missing before it.
+    held: Option<Batch>,
     tail: Tail,
     cursor: Position,
 }
@@ -166,42 +184,65 @@ impl Follow {
         self.cursor
     }
 
-    /// The next events, at least one. `None` when the node goes away.
+    /// The next events, at least one. `None` when the node goes away. May be dropped while it waits: nothing is lost.
     ///
     /// # Errors
     /// When the log cannot be read. Asking again goes on where it stood.
     pub async fn next(&mut self) -> Result<Option<Vec<Recorded>>, ReadError> {
         loop {
-            let told = self.tail.position();
-            if self.cursor < told && self.live.is_empty() {
-                return self.history(told).await.map(Some);
-            }
-            match self.live.recv().await {
-                Ok(batch) => match (batch.first(), batch.last()) {
-                    (Some(_), Some(last)) if last <= self.cursor => {}
-                    (Some(first), Some(last)) if first <= self.cursor.plus(1) => {
-                        let news =
-                            batch.events().iter().filter(|event| event.position > self.cursor).cloned().collect();
-                        self.cursor = last;
-                        return Ok(Some(news));
+            let Some((first, last)) = self.held.as_ref().and_then(Batch::bounds) else {
+                let told = self.tail.position();
+                // What comes next may come live; only who is behind without it has to read.
+                if self.cursor < told && self.live.is_empty() {
+                    let events = self.history(told).await?;
+                    if !events.is_empty() {
+                        return Ok(Some(events));
                     }
-                    (Some(first), _) => return self.history(Position(first.0 - 1)).await.map(Some),
-                    _ => {}
-                },
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.live = self.tail.subscribe();
+                    continue;
                 }
-                Err(broadcast::error::RecvError::Closed) => return Ok(None),
+                match self.live.recv().await {
+                    Ok(batch) => self.held = Some(batch),
+                    // The next one shows what is missing.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return Ok(None),
+                }
+                continue;
+            };
+            if first > self.cursor.plus(1) {
+                let events = self.history(Position(first.0 - 1)).await?;
+                if !events.is_empty() {
+                    return Ok(Some(events));
+                }
+                continue;
+            }
+            let batch = self.held.take().into_iter().flat_map(|batch| batch.events().to_vec());
+            let news: Vec<_> = batch.filter(|event| event.position > self.cursor).collect();
+            if !news.is_empty() {
+                self.cursor = last;
+                return Ok(Some(news));
             }
         }
     }
 
     async fn history(&mut self, up_to: Position) -> Result<Vec<Recorded>, ReadError> {
-        let events = self.tail.reader.range(self.cursor, up_to, CHUNK).await?;
-        // Fewer than asked for: the rest of the range was dropped by retention.
-        self.cursor = if events.len() < CHUNK { up_to } else { events.last().map_or(up_to, |last| last.position) };
+        let (events, reached) = readable(&self.tail.reader, self.cursor, up_to).await?;
+        self.cursor = reached;
         Ok(events)
     }
+}
+
+/// The next events of a range, and up to where they are all there are; fails only when the very first cannot be read.
+async fn readable(reader: &Reader, after: Position, up_to: Position) -> Result<(Vec<Recorded>, Position), ReadError> {
+    let (events, up_to) = match reader.range(after, up_to, CHUNK).await {
+        Err(ReadError::Undecodable { position, .. }) if position > after.plus(1) => {
+            let before = Position(position.0 - 1);
+            (reader.range(after, before, CHUNK).await?, before)
+        }
+        read => (read?, up_to),
+    };
+    // Fewer than asked for: what is missing was dropped by retention.
+    let reached = if events.len() < CHUNK { up_to } else { events.last().map_or(up_to, |last| last.position) };
+    Ok((events, reached))
 }
 
 struct Task {
@@ -226,7 +267,8 @@ impl Task {
     async fn run(self, mut local: mpsc::UnboundedReceiver<Batch>) {
         let (heard, mut wakes) = mpsc::channel(256);
         let pinged = Arc::new(AtomicBool::new(true));
-        let listener = tokio::spawn(listen(self.listen.clone(), self.own.clone(), heard, Arc::clone(&pinged)));
+        let ear = Ear { own: self.own.clone(), heard, pinged: Arc::clone(&pinged), shared: Arc::clone(&self.shared) };
+        let listener = tokio::spawn(ear.listen(self.listen.clone()));
         let mut timer = interval(TIMER);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -238,16 +280,14 @@ impl Task {
                 },
                 Some(heard) = wakes.recv() => match heard {
                     Heard::Head(head) => self.catch_up(head).await,
-                    Heard::Reconnected => self.look().await,
+                    Heard::Reconnected => {
+                        self.look().await;
+                        self.ping().await;
+                    }
                 },
                 _ = timer.tick() => {
-                    let unheard = !pinged.swap(false, Ordering::Relaxed);
-                    if self.shared.polling.swap(unheard, Ordering::Relaxed) != unheard {
-                        if unheard {
-                            warn!("Notifications do not arrive: looking at the log every {TIMER:?} instead");
-                        } else {
-                            info!("Notifications arrive again");
-                        }
+                    if !pinged.swap(false, Ordering::Relaxed) {
+                        self.shared.unheard();
                     }
                     self.look().await;
                     self.ping().await;
@@ -262,7 +302,7 @@ impl Task {
     }
 
     async fn local(&self, batch: Batch) {
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
+        let Some((first, last)) = batch.bounds() else { return };
         let cursor = self.cursor();
         if last <= cursor {
             return;
@@ -300,11 +340,14 @@ impl Task {
 
     async fn catch_up(&self, head: Position) {
         while self.cursor() < head {
-            match self.reader.range(self.cursor(), head, CHUNK).await {
-                Ok(events) => {
+            match readable(&self.reader, self.cursor(), head).await {
+                Ok((events, reached)) => {
                     self.shared.parked.store(false, Ordering::Relaxed);
-                    let Some(last) = events.last().map(|event| event.position) else { return };
-                    self.tell(Batch::new(events), last);
+                    if events.is_empty() {
+                        self.position.send_replace(reached);
+                    } else {
+                        self.tell(Batch::new(events), reached);
+                    }
                 }
                 Err(ReadError::Database(error)) => {
                     // The timer tries again.
@@ -322,49 +365,77 @@ impl Task {
     }
 }
 
-/// Listens for ever; reconnects by itself.
-async fn listen(pool: PgPool, own: String, heard: mpsc::Sender<Heard>, pinged: Arc<AtomicBool>) {
-    loop {
-        match PgListener::connect_with(&pool).await {
-            Ok(mut listener) => {
-                if let Err(error) = listener.listen(CHANNEL).await {
-                    warn!(%error, "Failed to listen");
-                } else if hear(&mut listener, &own, &heard, &pinged).await.is_none() {
-                    return;
-                }
-            }
-            Err(error) => warn!(%error, "Failed to connect for listening"),
-        }
-        sleep(Duration::from_secs(1)).await;
-    }
+/// The listening half: hears what other nodes appended, and whether the node hears itself.
+struct Ear {
+    own: String,
+    heard: mpsc::Sender<Heard>,
+    pinged: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
-/// `None` when nobody wants to hear any more.
-async fn hear(listener: &mut PgListener, own: &str, heard: &mpsc::Sender<Heard>, pinged: &AtomicBool) -> Option<()> {
-    // What was notified before LISTEN took hold was not heard.
-    heard.send(Heard::Reconnected).await.ok()?;
-    loop {
-        // `recv` would reconnect without a word, and hide what was missed meanwhile.
-        match listener.try_recv().await {
-            Ok(Some(notification)) => match notification.payload().split_once(' ') {
-                Some(("ping", whose)) if whose == own => pinged.store(true, Ordering::Relaxed),
-                Some(("ping", _)) => {}
-                // Our own appends come in memory.
-                Some((_, epoch)) if epoch == own => {}
-                Some((head, _)) => {
-                    if let Ok(head) = head.parse() {
-                        heard.send(Heard::Head(Position(head))).await.ok()?;
+impl Ear {
+    /// Listens until nobody wants to hear any more; reconnects by itself.
+    async fn listen(self, pool: PgPool) {
+        loop {
+            match Self::connect(&pool).await {
+                Ok(listener) => {
+                    if self.hear(listener).await.is_none() {
+                        return;
                     }
                 }
-                None => {}
-            },
-            Ok(None) => {
-                heard.send(Heard::Reconnected).await.ok()?;
-            }
-            Err(error) => {
-                warn!(%error, "The listening connection was lost");
-                return Some(());
+                Err(error) => {
+                    warn!(%error, "Failed to listen");
+                    self.shared.unheard();
+                    sleep(RELISTEN).await;
+                }
             }
         }
+    }
+
+    async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    }
+
+    /// `None` when nobody wants to hear any more.
+    async fn hear(&self, mut listener: PgListener) -> Option<()> {
+        // What was notified before LISTEN took hold was not heard.
+        self.heard.send(Heard::Reconnected).await.ok()?;
+        loop {
+            // `recv` would reconnect without a word, and hide what was missed meanwhile.
+            match listener.try_recv().await {
+                Ok(Some(notification)) => self.notified(notification.payload()).await?,
+                Ok(None) => {
+                    self.shared.unheard();
+                    self.heard.send(Heard::Reconnected).await.ok()?;
+                }
+                Err(error) => {
+                    warn!(%error, "The listening connection was lost");
+                    self.shared.unheard();
+                    return Some(());
+                }
+            }
+        }
+    }
+
+    async fn notified(&self, payload: &str) -> Option<()> {
+        match payload.split_once(' ') {
+            Some(("ping", whose)) => {
+                if whose == self.own {
+                    self.pinged.store(true, Ordering::Relaxed);
+                    self.shared.heard();
+                }
+            }
+            // Our own appends come in memory.
+            Some((_, epoch)) if epoch == self.own => {}
+            Some((head, _)) => {
+                if let Ok(head) = head.parse() {
+                    self.heard.send(Heard::Head(Position(head))).await.ok()?;
+                }
+            }
+            None => {}
+        }
+        Some(())
     }
 }

@@ -1,0 +1,1 @@
+//! The keyring on a real database.

@@ -1,0 +1,6 @@
+//! The log on a real database.
+
+mod append;
+mod backpressure;
+mod settlement;
+mod tail;
