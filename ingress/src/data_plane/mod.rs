@@ -18,7 +18,7 @@ mod service;
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::State};
-use picloud_core::run::Invoker;
+use picloud_core::{event::route::RateLimit, run::Invoker};
 
 pub use cookies::SESSION_COOKIES;
 pub use credentials::Credentials;
@@ -26,7 +26,6 @@ pub use idempotency::{Begin, Outcomes, StoredOutcome};
 pub use lookup::{App, Catalog, Route, Script, Snapshot};
 
 use crate::health::{Health, Versions};
-use picloud_core::event::route::RateLimit;
 
 /// All that the data plane leans on.
 #[derive(Clone)]

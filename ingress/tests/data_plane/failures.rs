@@ -25,6 +25,7 @@ async fn each_failure_of_a_run_has_its_status_and_type() {
     for (reason, limit) in [
         (FailureReason::Threw, None),
         (FailureReason::KvNotANumber, None),
+        (FailureReason::BadInput, None),
         (FailureReason::BadResponse, None),
         (FailureReason::TimedOut, Some("timeout_ms")),
         (FailureReason::OverOperations, Some("max_operations")),
