@@ -3,7 +3,8 @@
 use std::{error::Error, time::Duration};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{failure::Failure, problem::Problem, profile::Target};
 
@@ -51,7 +52,6 @@ impl Client {
     }
 
     /// A request to a path of the control plane, signed where we have a key.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.target.url));
         match &self.target.key {
@@ -65,8 +65,38 @@ impl Client {
     /// # Errors
     /// [`Failure`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let response = self.send(self.request(Method::GET, path)).await?;
+        self.read(self.request(Method::GET, path)).await
+    }
+
+    /// Sends a request, and reads the answer.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
+        let response = self.send(request).await?;
         self.json(response).await
+    }
+
+    /// Reads a list, all of its pages.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        #[derive(Deserialize)]
+        struct Page {
+            items: Vec<Value>,
+            cursor: Option<String>,
+        }
+        let mut all = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page: Page = self.read(self.request(Method::GET, path).query(&[("cursor", &cursor)])).await?;
+            all.extend(page.items);
+            cursor = page.cursor;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// Sends one thing, and reads the answer.
@@ -79,8 +109,7 @@ impl Client {
         path: &str,
         body: &(impl Serialize + Sync),
     ) -> Result<T, Failure> {
-        let response = self.send(self.request(method, path).json(body)).await?;
-        self.json(response).await
+        self.read(self.request(method, path).json(body)).await
     }
 
     /// Sends a request; an answer that is none of success is a [`Failure`].
@@ -156,7 +185,6 @@ fn causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,

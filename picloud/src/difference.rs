@@ -80,7 +80,7 @@ impl Difference {
             (0, 0) => text.push_str("Nothing to change.\n"),
             (0, _) => {}
             (unchanged, all) if unchanged == all => {
-                text.push_str("Nothing to change: everything is deployed already.\n")
+                text.push_str("Nothing to change: everything is deployed already.\n");
             }
             (unchanged, _) => put(&mut text, format_args!("{QUIET}  {unchanged} unchanged{QUIET:#}\n")),
         }

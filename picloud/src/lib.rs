@@ -12,3 +12,4 @@ pub mod nearest;
 pub mod problem;
 pub mod profile;
 pub mod serve;
+pub mod sse;

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
 use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
     path::Path,
     process::{Command, Output},
+    thread::{self, JoinHandle},
 };
 
 use serde_json::Value;
@@ -32,7 +36,7 @@ fn wrong_usage_is_told_as_a_problem_and_ends_with_2() {
         assert_eq!(code, 2, "{arguments:?}");
         assert_eq!(problem["type"], "/problems/usage", "{arguments:?}");
     }
-    std::fs::write(dir.path().join("picloud-server.toml"), "lisen = 'x'\n").unwrap();
+    fs::write(dir.path().join("picloud-server.toml"), "lisen = 'x'\n").unwrap();
     let (code, problem) = refused(dir.path(), &["serve"]);
     assert_eq!(code, 2);
     let told = "picloud-server.toml sets `lisen`, which is not a setting (did you mean `listen`?)";
@@ -42,7 +46,7 @@ fn wrong_usage_is_told_as_a_problem_and_ends_with_2() {
 #[test]
 fn print_config_shows_the_file_of_the_folder_and_ends() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("picloud-server.toml"), "public_url = 'https://pi.example.com'\n").unwrap();
+    fs::write(dir.path().join("picloud-server.toml"), "public_url = 'https://pi.example.com'\n").unwrap();
     let output = picloud(dir.path(), &["serve", "--print-config", "--output", "json"]);
     assert!(output.status.success(), "{output:?}");
     let page: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -79,4 +83,122 @@ fn help_and_version_are_no_failures() {
     for flag in ["--help", "--version"] {
         assert!(picloud(dir.path(), &[flag]).status.success());
     }
+}
+
+/// A control plane that knows one answer: its URL, and what it was asked, line and body.
+fn server(status: &str, content_type: &str, body: &str) -> (String, JoinHandle<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}");
+    let asked = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).unwrap();
+            match header.trim().split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        (line.trim().to_owned(), serde_json::from_slice(&body).unwrap_or_default())
+    });
+    (url, asked)
+}
+
+#[test]
+fn deploying_a_script_sends_it_with_its_route_and_shows_where_it_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("greet.rhai"), "\"hi\"").unwrap();
+    let difference = r#"{"changes":[{"action":"create","kind":"script","name":"greet","detail":"version 1"}],
+        "diagnostics":[],"urls":["http://localhost:8080/greet"]}"#;
+    let (url, asked) = server("200 OK", "application/json", difference);
+    let output = picloud(dir.path(), &["deploy", "greet.rhai", "--url", &url, "-m", "first"]);
+    assert!(output.status.success(), "{output:?}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(shown, "+ script greet version 1\nhttp://localhost:8080/greet\n");
+    let (line, sent) = asked.join().unwrap();
+    assert_eq!(line, "POST /api/v1/admin/apps/default/deploy HTTP/1.1");
+    assert_eq!(sent["scripts"][0]["source"], "\"hi\"");
+    assert_eq!(sent["scripts"][0]["message"], "first");
+    assert_eq!(sent["scripts"][0]["routes"][0]["path"], "/greet");
+}
+
+#[test]
+fn a_source_that_is_refused_is_shown_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("greet.rhai"), "let a = ;\n").unwrap();
+    let problem = r#"{"type":"/problems/invalid-script","title":"Script refused","status":422,"detail":"`greet` has 1 error",
+        "diagnostics":[{"script":"greet","severity":"error","line":1,"column":9,"message":"expected an expression"}]}"#;
+    let (url, _) = server("422 Unprocessable Content", "application/problem+json", problem);
+    let output = picloud(dir.path(), &["deploy", "--url", &url]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @r#"
+    error: expected an expression
+     --> greet.rhai:1:9
+      |
+    1 | let a = ;
+      |         ^
+    error: `greet` has 1 error
+    "#);
+
+    let (url, _) = server("422 Unprocessable Content", "application/problem+json", problem);
+    let (code, told) = refused(dir.path(), &["deploy", "--url", &url]);
+    assert_eq!((code, &told["diagnostics"][0]["column"]), (1, &Value::from(9)));
+}
+
+#[test]
+fn a_run_that_failed_is_a_failure_and_its_log_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = r#"{"invocation":"inv_1","logs":[{"level":"warn","after_us":5,"message":"odd","data":{"n":1}}],
+        "duration_us":1500,"operations":12,
+        "error":{"type":"/problems/script-threw","title":"Script failed","status":500,"detail":"boom (line 1)"}}"#;
+    let (url, asked) = server("200 OK", "application/json", outcome);
+    let output = picloud(dir.path(), &["invoke", "greet", "--data", r#"{"a":1}"#, "--url", &url]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told, "warn  odd {\"n\":1}\nfailed 1.5 ms, 12 operations\nerror: boom (line 1)\n");
+    let (line, sent) = asked.join().unwrap();
+    assert_eq!(line, "POST /api/v1/admin/apps/default/scripts/greet/invoke HTTP/1.1");
+    assert_eq!(sent["body"]["a"], 1);
+}
+
+#[test]
+fn a_list_is_one_object_for_programs_and_a_table_for_people() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = r#"{"items":[{"name":"currency","value":"EUR"}],"cursor":null}"#;
+    let (url, _) = server("200 OK", "application/json", page);
+    let output = picloud(dir.path(), &["env", "ls", "--url", &url, "--output", "json"]);
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), serde_json::from_str::<Value>(page).unwrap());
+    let (url, _) = server("200 OK", "application/json", page);
+    let output = picloud(dir.path(), &["env", "ls", "--url", &url]);
+    let lines: Vec<String> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| line.trim_end().to_owned()).collect();
+    assert_eq!(lines, ["NAME      VALUE", "currency  EUR"]);
+}
+
+#[test]
+fn events_are_printed_as_they_come_one_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = "id: c1\ndata: {\"type\":\"kv.set\",\"subject\":\"kv:a/b\"}\n\nevent: up-to-date\ndata: {}\n\n";
+    let (url, asked) = server("200 OK", "text/event-stream", events);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_picloud"));
+    command.args(["events", "-f", "--app", "default", "--kind", "kv.set", "--output", "json", "--url", &url]);
+    command.env("PICLOUD_DATA_DIR", dir.path()).current_dir(dir.path()).env_remove("DATABASE_URL");
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(line, "{\"type\":\"kv.set\",\"subject\":\"kv:a/b\"}\n");
+    assert_eq!(asked.join().unwrap().0, "GET /api/v1/admin/apps/default/events/stream?kind=kv.set HTTP/1.1");
 }

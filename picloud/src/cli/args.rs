@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::manifest::RoutePattern;
+
 /// Self-hosted, event-sourced serverless: upload a Rhai script, get an HTTP endpoint.
 #[derive(Debug, Parser)]
 #[command(name = "picloud", version, propagate_version = true, arg_required_else_help = true)]
@@ -49,6 +51,22 @@ pub enum Output {
 pub enum Command {
     /// Run the service
     Serve(Serve),
+    /// Deploy a script, or an app that a picloud.toml declares
+    Deploy(Deploy),
+    /// Watch a folder, and deploy what changes
+    Dev(Dev),
+    /// Run a script and show what it answers
+    Invoke(Invoke),
+    /// What happened, newest last
+    Events(Events),
+    /// Which requests run which scripts
+    Routes(InApp),
+    /// An app's configuration values, `ctx.env`
+    #[command(subcommand)]
+    Env(Env),
+    /// Apps
+    #[command(subcommand)]
+    App(App),
     /// Check this machine, and the server that commands would talk to
     Doctor,
     /// Print completions for a shell
@@ -100,4 +118,124 @@ pub struct Serve {
     /// Show each value and where it came from, and end
     #[arg(long)]
     pub print_config: bool,
+}
+
+/// Which app.
+#[derive(Clone, Debug, Args)]
+pub struct InApp {
+    /// The app, by slug or id
+    #[arg(long, default_value = "default", value_name = "APP")]
+    pub app: String,
+}
+
+/// `picloud deploy`.
+#[derive(Clone, Debug, Args)]
+pub struct Deploy {
+    /// A .rhai file, a picloud.toml, or a folder with either
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub path: PathBuf,
+    /// Another app than picloud.toml's, or than `default`
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// What leads to a bare script, such as 'GET /hello'; may be repeated [default: 'ANY /<name>']
+    #[arg(long = "route", value_name = "ROUTE")]
+    pub routes: Vec<RoutePattern>,
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What to remember about the new versions
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
+}
+
+/// `picloud dev`.
+#[derive(Clone, Debug, Args)]
+pub struct Dev {
+    /// A folder, a picloud.toml or a .rhai file
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub path: PathBuf,
+    /// Another app than picloud.toml's, or than `default`
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+}
+
+/// `picloud invoke`.
+#[derive(Clone, Debug, Args)]
+pub struct Invoke {
+    /// The script, by name or id
+    pub script: String,
+    /// Which app
+    #[command(flatten)]
+    pub in_app: InApp,
+    /// The body, as it is or (@file) from a file, `@-` from stdin
+    #[arg(short, long, value_name = "TEXT")]
+    pub data: Option<String>,
+    /// The request's method [default: POST with a body, GET without]
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// The request's path, with its query
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+    /// A header, such as 'accept: text/html'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub headers: Vec<String>,
+}
+
+/// `picloud events`.
+#[derive(Clone, Debug, Args)]
+pub struct Events {
+    /// Only this app's [default: the whole instance's]
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only of this kind, such as script.deployed
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Only about this, such as kv:carts/42
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: Option<String>,
+}
+
+/// `picloud env`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Env {
+    /// Show all values
+    Ls(InApp),
+    /// Set values
+    Set {
+        /// NAME=VALUE, one or more
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        values: Vec<String>,
+        /// Which app
+        #[command(flatten)]
+        in_app: InApp,
+    },
+    /// Take values away
+    Unset {
+        /// Names, one or more
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Which app
+        #[command(flatten)]
+        in_app: InApp,
+    },
+}
+
+/// `picloud app`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum App {
+    /// Show all apps
+    Ls,
+    /// Make one
+    Create {
+        /// Its name in URLs
+        slug: String,
+    },
+    /// Show one
+    Show {
+        /// By slug or id
+        app: String,
+    },
 }

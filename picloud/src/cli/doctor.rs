@@ -157,7 +157,7 @@ async fn server(global: &Global) -> Vec<Check> {
 
 async fn ask(global: &Global, checks: &mut Vec<Check>) -> Result<(), Check> {
     let told = |check, failure: Failure| {
-        Check::bad(check, failure.problem.sentence(), failure.next.clone().unwrap_or_default())
+        Check::bad(check, failure.problem.sentence(), failure.next.as_deref().unwrap_or_default())
     };
     let client = global.target().and_then(Client::new).map_err(|failure| told("server", failure))?;
     let version: Value = client.get("/version").await.map_err(|failure| told("server", failure))?;

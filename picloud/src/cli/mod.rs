@@ -3,13 +3,21 @@
 //! A file a command. Each returns a [`Failure`] or nothing; this module alone decides how a failure is told and what
 //! the shell gets. Results go to stdout, everything else to stderr.
 
+mod app;
 mod args;
 mod completions;
+mod deploy;
+mod dev;
 mod doctor;
+mod env;
+mod events;
+mod invoke;
+mod path;
 mod print;
+mod routes;
 mod serve;
 
-use std::{collections::BTreeMap, env, ffi::OsString, process::ExitCode};
+use std::{collections::BTreeMap, ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 
@@ -24,7 +32,7 @@ pub use args::{Cli, Command, Global, Output};
 
 /// Runs what was typed.
 pub fn main() -> ExitCode {
-    let typed: Vec<OsString> = env::args_os().collect();
+    let typed: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&typed) {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error, &typed),
@@ -45,6 +53,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(&global, &arguments),
         Command::Completions { shell } => completions::run(shell),
         Command::Doctor => wait_for(doctor::run(&global)),
+        Command::Deploy(arguments) => wait_for(deploy::run(&global, &arguments)),
+        Command::Dev(arguments) => wait_for(dev::run(&global, &arguments)),
+        Command::Invoke(arguments) => wait_for(invoke::run(&global, &arguments)),
+        Command::Events(arguments) => wait_for(events::run(&global, &arguments)),
+        Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
+        Command::Env(command) => wait_for(env::run(&global, &command)),
+        Command::App(command) => wait_for(app::run(&global, &command)),
     }
 }
 
@@ -88,13 +103,13 @@ impl Global {
         }
         // A variable that is no text cannot be one of ours.
         let variables =
-            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Ok(Sources::gather(flags, variables, self.config.as_deref())?)
     }
 
     /// Which server a command asks.
     fn target(&self) -> Result<Target, Failure> {
-        let variable = |name| env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let wanted = Wanted {
             url: self.url.clone().or_else(|| variable("PICLOUD_URL")),
             key: variable("PICLOUD_KEY").map(Key::new),
@@ -104,7 +119,6 @@ impl Global {
     }
 
     /// A client for it.
-    #[expect(dead_code, reason = "the commands that ask the admin API come next")]
     fn client(&self) -> Result<Client, Failure> {
         Client::new(self.target()?)
     }

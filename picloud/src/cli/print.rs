@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Output;
 use crate::failure::Failure;
@@ -32,6 +34,49 @@ pub(super) fn object(thing: &impl Serialize) {
     let mut line = serde_json::to_string(thing).expect("what is printed is plain data");
     line.push('\n');
     let _ = io::stdout().write_all(line.as_bytes());
+}
+
+/// To stderr: what is not the result.
+pub(super) fn aside(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// A list, as a table of some of its items' members or as one object with all of them.
+pub(super) fn rows(output: Output, items: &[Value], columns: &[&str]) {
+    if output == Output::Json {
+        list(items);
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(columns.iter().map(|column| column.replace('_', " ").to_uppercase()));
+    for item in items {
+        table.add_row(columns.iter().map(|column| cell(item.get(column))));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    text(&format!("{}\n", table.trim_fmt()));
+}
+
+/// One thing: its members below each other, or its object.
+pub(super) fn thing(output: Output, thing: &Value) {
+    if output == Output::Json {
+        object(thing);
+        return;
+    }
+    let members: Vec<(&String, String)> =
+        thing.as_object().into_iter().flatten().map(|(name, value)| (name, cell(Some(value)))).collect();
+    let width = members.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    text(&members.iter().map(|(name, value)| format!("{QUIET}{name:width$}{QUIET:#}  {value}\n")).collect::<String>());
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", "),
+        Some(other) => other.to_string(),
+    }
 }
 
 /// To stderr, in the form that was asked for.
