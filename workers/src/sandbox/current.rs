@@ -3,12 +3,7 @@
 //! One run a thread at a time. Functions are registered once for all scripts and look here for whose call it is,
 //! so that a call costs no registration and no engine.
 
-use std::{
-    any::Any,
-    cell::RefCell,
-    sync::{Arc, RwLock, Weak},
-    time::Instant,
-};
+use std::{any::Any, cell::RefCell, sync::Arc, time::Instant};
 
 use picloud_core::run::{LogLine, Program};
 use rand_chacha::ChaCha12Rng;
@@ -37,6 +32,8 @@ pub(super) struct Run {
     pub context: Option<Dynamic>,
     /// The decoded body, when it had to be decoded before the script began.
     pub body: Option<Dynamic>,
+    /// Decides which accesses of variables are looked at.
+    pub accesses: u32,
     random: Option<ChaCha12Rng>,
 }
 
@@ -54,6 +51,7 @@ impl Run {
             captured,
             context: None,
             body: None,
+            accesses: 0,
             random: None,
         }
     }
@@ -100,8 +98,3 @@ pub(super) fn with_data<T>(
 pub(super) fn thrown(message: impl Into<String>) -> Box<EvalAltResult> {
     EvalAltResult::ErrorRuntime(message.into().into(), Position::NONE).into()
 }
-
-/// What closures of a script share.
-pub(super) type SharedCell = Arc<RwLock<Dynamic>>;
-/// A cell that is not kept alive by being known.
-pub(super) type WeakCell = Weak<RwLock<Dynamic>>;

@@ -1,11 +1,11 @@
 //! The interpreter, set up once: shared modules, and one cheap engine for each pair of depths in use.
 
-use std::{cell::Cell, num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 use parking_lot::Mutex;
 use picloud_core::{limits::Limits, run::LogLevel};
-use rhai::{Dynamic, Engine, EvalAltResult, EvalContext, Module, ModuleResolver, Position, Shared};
+use rhai::{Dynamic, Engine, EvalAltResult, EvalContext, Module, ModuleResolver, Position, Shared, Token};
 
 use super::{
     context, current, memory, meter, natives,
@@ -80,10 +80,16 @@ impl Library {
         engine.set_max_call_levels(call_depth);
         engine.set_max_expr_depths(expr_depth, expr_depth);
         engine.on_progress(meter::step);
-        engine.on_print(|text| print(text));
+        engine.on_print(print);
         engine.on_debug(|text, _, _| print(text));
         #[expect(deprecated, reason = "marked as volatile, not as deprecated; a test holds what we need of it")]
         engine.on_var(|name, _, context| variable(name, context));
+        #[expect(deprecated, reason = "marked as volatile, not as deprecated; a test holds what we need of it")]
+        engine.on_parse_token(|token, _, _| match token {
+            // `ulid::new` is ours; the language only keeps the word for later.
+            Token::Reserved(word) if word.as_str() == "new" => Token::Identifier(word),
+            token => token,
+        });
         #[expect(deprecated, reason = "marked as volatile, not as deprecated; a test holds what we need of it")]
         engine.on_def_var(|_, variable, _| Ok(variable.name() != "ctx"));
         engine
@@ -93,10 +99,6 @@ impl Library {
 fn print(text: &str) {
     // A line that cannot be kept is no reason to fail; whether the run is over is found at its next step.
     let _ = log::write(LogLevel::Info, &text.into(), None);
-}
-
-thread_local! {
-    static ACCESSES: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Answers `ctx`, remembers the cells of closures, and looks at values now and then.
@@ -113,20 +115,20 @@ fn variable(
             }),
         })?));
     }
-    let is_captured = current::with(|run| {
-        let captured = !run.captured.is_empty() && run.captured.iter().any(|known| **known == *name);
-        if captured {
-            run.cells.share(context.scope_mut(), name);
-        }
-        captured
+    let seen = current::with(|run| {
+        let is_captured = !run.captured.is_empty() && run.captured.iter().any(|known| **known == *name);
+        let constant = if is_captured { run.cells.share(context.scope_mut(), name) } else { None };
+        // Not every sixteenth: a loop over sixteen variables would show the same one for ever.
+        run.accesses = run.accesses.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (constant, (run.accesses >> 16).is_multiple_of(ACCESSES_BETWEEN_LOOKS))
     });
-    // Outside a run (constants worked out by the compiler) there is nothing to watch.
-    if is_captured.is_err() {
-        return Ok(None);
-    }
-    let accesses = ACCESSES.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-    ACCESSES.set(accesses);
-    if accesses >> 16 & (ACCESSES_BETWEEN_LOOKS - 1) == 0
+    let look = match seen {
+        Ok((None, look)) => look,
+        Ok((constant, _)) => return Ok(constant),
+        // Outside a run (what the compiler works out beforehand) there is nothing to watch.
+        Err(_) => return Ok(None),
+    };
+    if look
         && let Some(value) = context.scope().get(name)
         && let Some(misfit) = inspect(value, &meter::limits(), VALUES_PER_LOOK)
     {

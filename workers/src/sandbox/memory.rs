@@ -25,6 +25,8 @@ impl<A> Counting<A> {
 pub(super) const LARGE_TEXT: u8 = 1;
 /// One array was larger than [`watch`] allows.
 pub(super) const LARGE_ARRAY: u8 = 2;
+/// Text and bytes have no alignment; the interpreter's string type asks for two all the same.
+const TEXT_ALIGN: usize = 2;
 /// An allocation was made far below the line that [`set_deep_line`] drew on the stack.
 pub(super) const DEEP: u8 = 4;
 
@@ -65,7 +67,7 @@ impl Counters {
             self.peak.set(used);
         }
         self.churned.set(self.churned.get().wrapping_add(size));
-        if size > self.text_line.get() && layout.align() == 1 {
+        if size > self.text_line.get() && layout.align() <= TEXT_ALIGN {
             self.signs.set(self.signs.get() | LARGE_TEXT);
         }
         if size > self.array_line.get() && layout.align() == align_of::<rhai::Dynamic>() {

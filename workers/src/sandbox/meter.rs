@@ -24,7 +24,7 @@ pub const STACK_BYTES: usize = 16 * 1024 * 1024;
 /// How far down the interpreter may go; what is below is for native functions and for dropping values.
 const STACK_FOR_CALLS: usize = STACK_BYTES / 2;
 /// How far below the interpreter an allocation may be before it counts as one inside a deeply nested value.
-const STACK_FOR_VALUES: usize = 1024 * 1024;
+const STACK_FOR_VALUES: usize = 256 * 1024;
 /// Steps between looks at the clock. A look costs about a step, and a step may take a millisecond.
 const STEPS_BETWEEN_LOOKS: u64 = 16;
 /// Bytes allocated after which the clock is looked at whatever the number of steps.
@@ -152,7 +152,7 @@ pub(super) fn step(operations: u64) -> Option<Dynamic> {
             meter.end(too_deep_calls());
         }
         meter.look_at_memory();
-        if operations % STEPS_BETWEEN_LOOKS == 0
+        if operations.is_multiple_of(STEPS_BETWEEN_LOOKS)
             || memory::churned().wrapping_sub(meter.churn_seen.get()) > CHURN_BETWEEN_LOOKS
         {
             meter.look_at_clock();

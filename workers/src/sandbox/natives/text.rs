@@ -7,6 +7,9 @@ use crate::sandbox::{meter, registry::Registry};
 type Refused = Box<EvalAltResult>;
 type Text = ImmutableString;
 
+/// How often a padding is put together before it is appended.
+const PADDINGS_AT_ONCE: usize = 1024;
+
 pub(super) fn register(registry: &mut Registry) {
     replace_functions(registry);
     registry
@@ -117,11 +120,16 @@ fn pad(text: &mut Text, len: INT, padding: &str) -> Result<(), Refused> {
     }
     let times = missing.div_ceil(padding.chars().count());
     meter::string_fits(times.saturating_mul(padding.len()).saturating_add(text.len()))?;
+    meter::reserve(padding.len().saturating_mul(times.min(PADDINGS_AT_ONCE)))?;
     let mut result = String::with_capacity(text.len() + times * padding.len());
     result.push_str(text);
-    for _ in 0..times {
-        meter::spend(padding.len())?;
-        result.push_str(padding);
+    let chunk = padding.repeat(times.min(PADDINGS_AT_ONCE));
+    let mut left = times;
+    while left > 0 {
+        let now = left.min(PADDINGS_AT_ONCE);
+        meter::spend(now * padding.len())?;
+        result.push_str(&chunk[..now * padding.len()]);
+        left -= now;
     }
     *text = result.into();
     Ok(())

@@ -23,9 +23,11 @@ pub(super) struct Namespace {
     pub docs: Vec<FunctionDoc>,
 }
 
+type Fill = fn(&mut Registry);
+
 /// All namespaces.
 pub(super) fn namespaces() -> Vec<Namespace> {
-    let fill: [(&'static str, fn(&mut Registry)); 11] = [
+    let all: [(&'static str, Fill); 11] = [
         ("base64", base64::register),
         ("crypto", crypto::register),
         ("hex", hex::register),
@@ -38,7 +40,7 @@ pub(super) fn namespaces() -> Vec<Namespace> {
         ("ulid", ulid::register),
         ("url", url::register),
     ];
-    fill.into_iter()
+    all.into_iter()
         .map(|(name, fill)| {
             let mut registry = Registry::new(name);
             fill(&mut registry);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rhai::{AST, Engine};
+use rhai::{AST, ASTNode, Engine, Stmt};
 
 /// Functions that are part of the language rather than registered: name and numbers of arguments.
 const KEYWORDS: &[(&str, std::ops::RangeInclusive<usize>)] = &[
@@ -27,6 +27,8 @@ pub(super) struct Known {
     /// The script's own.
     own: BTreeMap<String, BTreeSet<usize>>,
     modules: BTreeMap<String, BTreeMap<String, BTreeSet<usize>>>,
+    /// Variables that closures capture and that are defined where they do.
+    captured: BTreeSet<String>,
 }
 
 /// What is known about a call.
@@ -41,7 +43,8 @@ pub(super) enum Answer {
 
 impl Known {
     pub(super) fn of(engine: &Engine, ast: &AST) -> Self {
-        let mut known = Self { global: BTreeMap::new(), own: BTreeMap::new(), modules: BTreeMap::new() };
+        let mut known =
+            Self { global: BTreeMap::new(), own: BTreeMap::new(), modules: BTreeMap::new(), captured: captured(ast) };
         let all = engine.collect_fn_metadata(
             None,
             |info| Some((info.namespace.to_string(), info.metadata.name.to_string(), info.metadata.num_params)),
@@ -60,6 +63,11 @@ impl Known {
     /// Whether the script itself has a function of that name.
     pub(super) fn is_own_function(&self, name: &str) -> bool {
         self.own.contains_key(name)
+    }
+
+    /// Whether a name without a place is a variable all the same: inside a closure, captured ones have none.
+    pub(super) fn is_captured(&self, name: &str) -> bool {
+        self.captured.contains(name)
     }
 
     /// A plain call `name(…)`.
@@ -84,7 +92,7 @@ impl Known {
         Ok(match names.get(name) {
             Some(takes) if takes.contains(&arguments) => Answer::Fits,
             Some(takes) => Answer::Takes(takes.iter().copied().collect()),
-            None => Answer::Unknown(nearest(name, names.keys())),
+            None => Answer::Unknown(nearest(name, names.keys()).map(|name| format!("{module}::{name}"))),
         })
     }
 
@@ -104,6 +112,18 @@ impl Known {
     }
 }
 
+fn captured(ast: &AST) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    ast.walk(&mut |path: &[ASTNode<'_>]| {
+        if let Some(ASTNode::Stmt(Stmt::Share(variables))) = path.last() {
+            let defined = variables.iter().filter(|(_, index)| index.is_some());
+            names.extend(defined.map(|(variable, _)| variable.as_str().to_owned()));
+        }
+        true
+    });
+    names
+}
+
 fn is_keyword(name: &str, arguments: usize) -> bool {
     KEYWORDS.iter().any(|(keyword, takes)| *keyword == name && takes.contains(&arguments))
 }
@@ -116,7 +136,11 @@ fn is_identifier(name: &str) -> bool {
 pub(super) fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n String>) -> Option<String> {
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
+        // Of equally many edits, the one that begins alike.
+        .min_by(|(a, a_name), (b, b_name)| {
+            let alike = |candidate: &str| strsim::jaro_winkler(name, candidate);
+            a.cmp(b).then_with(|| alike(b_name).total_cmp(&alike(a_name)))
+        })
         .filter(|(distance, candidate)| {
             let longer = name.chars().count().max(candidate.chars().count());
             (*distance as f64) <= longer as f64 * FARTHEST

@@ -42,7 +42,11 @@ fn expression(expr: &Expr, known: &Known, found: &mut Vec<Diagnostic>) {
         Expr::Variable(variable, None, position) => {
             let (index, name, namespace, _) = &**variable;
             // The compiler notes where a variable lies; what has no place is defined nowhere in sight.
-            let is_defined = index.is_some() || !namespace.is_empty() || name == "ctx" || known.is_own_function(name);
+            let is_defined = index.is_some()
+                || !namespace.is_empty()
+                || name == "ctx"
+                || known.is_own_function(name)
+                || known.is_captured(name);
             if !is_defined {
                 found.push(diagnostic(Severity::Error, *position, format!("there is no variable `{name}` here")));
             }

@@ -23,7 +23,7 @@ fn equal_at(a: &Dynamic, b: &Dynamic, depth: usize) -> Result<bool, Refused> {
         (Kind::Char, Kind::Char) => a.as_char() == b.as_char(),
         (Kind::Int | Kind::Float, Kind::Int | Kind::Float) => number(a) == number(b),
         (Kind::Text, Kind::Text) => match (a.read_lock::<ImmutableString>(), b.read_lock::<ImmutableString>()) {
-            (Some(a), Some(b)) => a.len() == b.len() && meter::spend(a.len()).map(|()| *a == *b)?,
+            (Some(a), Some(b)) => texts(&a, &b)?,
             _ => false,
         },
         (Kind::Blob, Kind::Blob) => match (a.read_lock::<Blob>(), b.read_lock::<Blob>()) {
@@ -40,6 +40,15 @@ fn equal_at(a: &Dynamic, b: &Dynamic, depth: usize) -> Result<bool, Refused> {
         },
         _ => false,
     })
+}
+
+/// Whether two strings are equal. A copy of a string is the same string, found without looking at it.
+fn texts(a: &ImmutableString, b: &ImmutableString) -> Result<bool, Refused> {
+    if std::ptr::eq(a.as_str(), b.as_str()) {
+        return Ok(true);
+    }
+    meter::spend(a.len().min(b.len()))?;
+    Ok(a == b)
 }
 
 fn deeper(depth: usize) -> Result<usize, Refused> {
@@ -91,8 +100,11 @@ pub fn order(call: &str, a: &Dynamic, b: &Dynamic) -> Result<Ordering, Refused> 
         (Kind::Char, Kind::Char) => Some(a.as_char().cmp(&b.as_char())),
         (Kind::Text, Kind::Text) => match (a.read_lock::<ImmutableString>(), b.read_lock::<ImmutableString>()) {
             (Some(a), Some(b)) => {
-                meter::spend(a.len().min(b.len()))?;
-                Some(a.as_str().cmp(b.as_str()))
+                if texts(&a, &b)? {
+                    Some(Ordering::Equal)
+                } else {
+                    Some(a.as_str().cmp(b.as_str()))
+                }
             }
             _ => None,
         },

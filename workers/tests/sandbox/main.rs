@@ -1,0 +1,22 @@
+//! The sandbox from outside: what scripts may do, and that none gets further.
+
+mod allowed;
+mod chains;
+mod context;
+mod hostile;
+mod kv;
+mod language;
+mod limits;
+mod memory;
+mod response;
+mod sdk;
+mod support;
+mod validate;
+mod values;
+
+use std::alloc::System;
+
+use picloud_workers::sandbox::memory::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting<System> = Counting::new(System);

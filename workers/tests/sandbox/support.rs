@@ -1,0 +1,195 @@
+//! Runs a script the way a worker does: on a thread of its own, over data in memory.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock, atomic::AtomicBool},
+    thread,
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use picloud_core::{
+    event::FailureReason,
+    id::{AppId, InvocationId, ScriptId, VersionId},
+    limits::Limits,
+    run::{Answer, Failure, InvocationType, Program, Request},
+};
+use picloud_workers::sandbox::{Data, DataError, Ended, Input, KvPage, Report, STACK_BYTES, Sandbox};
+use serde_json::value::RawValue;
+
+pub static SANDBOX: LazyLock<Sandbox> = LazyLock::new(Sandbox::new);
+
+/// Stored data in memory; refuses everything with `fails` when that is set.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub values: BTreeMap<(String, String), Box<RawValue>>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub fails: Option<DataError>,
+}
+
+impl Memory {
+    fn check(&self) -> Result<(), DataError> {
+        self.fails.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Data for Memory {
+    fn kv_get(&mut self, collection: &str, key: &str) -> Result<Option<Box<RawValue>>, DataError> {
+        self.check()?;
+        Ok(self.values.get(&(collection.to_owned(), key.to_owned())).cloned())
+    }
+
+    fn kv_set(
+        &mut self,
+        collection: &str,
+        key: &str,
+        value: Box<RawValue>,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(), DataError> {
+        self.check()?;
+        self.expires_at = expires_at;
+        self.values.insert((collection.to_owned(), key.to_owned()), value);
+        Ok(())
+    }
+
+    fn kv_delete(&mut self, collection: &str, key: &str) -> Result<bool, DataError> {
+        self.check()?;
+        Ok(self.values.remove(&(collection.to_owned(), key.to_owned())).is_some())
+    }
+
+    fn kv_increment(&mut self, collection: &str, key: &str, by: i64) -> Result<(), DataError> {
+        self.check()?;
+        let entry = (collection.to_owned(), key.to_owned());
+        let now: i64 = self.values.get(&entry).map_or(0, |value| value.get().parse().expect("a number"));
+        self.values.insert(entry, RawValue::from_string((now + by).to_string()).expect("JSON"));
+        Ok(())
+    }
+
+    fn kv_list(
+        &mut self,
+        collection: &str,
+        prefix: &str,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<KvPage, DataError> {
+        self.check()?;
+        let mut items: Vec<(String, Box<RawValue>)> = self
+            .values
+            .iter()
+            .filter(|((c, key), _)| {
+                c == collection && key.starts_with(prefix) && cursor.is_none_or(|at| key.as_str() > at)
+            })
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .take(limit + 1)
+            .collect();
+        let cursor = (items.len() > limit).then(|| items[limit - 1].0.clone());
+        items.truncate(limit);
+        Ok(KvPage { items, cursor })
+    }
+}
+
+/// One script with everything around it.
+pub struct Script {
+    pub program: Program,
+    pub request: Request,
+    pub event: Option<Arc<RawValue>>,
+    pub principal: Option<picloud_workers::sandbox::PrincipalInfo>,
+    pub now: DateTime<Utc>,
+    pub cancelled: Arc<AtomicBool>,
+    pub data: Memory,
+}
+
+pub fn script(source: &str) -> Script {
+    Script {
+        program: Program {
+            app: AppId::generate(),
+            app_slug: "shop".into(),
+            script: ScriptId::generate(),
+            name: "checkout".into(),
+            version: VersionId::generate(),
+            number: 3,
+            source: source.into(),
+            limits: Limits::DEFAULT,
+            env: Arc::new(BTreeMap::from([("currency".to_owned(), "EUR".to_owned())])),
+        },
+        request: Request {
+            method: "POST".into(),
+            path: "/checkout".into(),
+            host: "localhost".into(),
+            ..Request::default()
+        },
+        event: None,
+        principal: None,
+        now: DateTime::from_timestamp(1_700_000_000, 0).expect("a time"),
+        cancelled: Arc::default(),
+        data: Memory::default(),
+    }
+}
+
+impl Script {
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.program.limits = limits;
+        self
+    }
+
+    pub fn body(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.request.headers.push(("content-type".into(), content_type.into()));
+        self.request.body = body.into().into();
+        self
+    }
+
+    pub fn run(self) -> Report {
+        self.run_with_data().0
+    }
+
+    pub fn run_with_data(self) -> (Report, Memory) {
+        on_a_script_thread(move || {
+            let timeout = Duration::from_millis(self.program.limits.timeout_ms);
+            let input = Input {
+                request: Arc::new(self.request),
+                kind: InvocationType::Http,
+                invocation: InvocationId::generate(),
+                request_id: None,
+                principal: self.principal,
+                event: self.event,
+                now: self.now,
+                seed: [7; 32],
+                deadline: Instant::now() + timeout,
+                cancelled: self.cancelled,
+            };
+            SANDBOX.run(&Arc::new(self.program), input, self.data)
+        })
+    }
+
+    /// The answer's body as JSON.
+    pub fn json(self) -> serde_json::Value {
+        let answer = self.answer();
+        serde_json::from_slice(&answer.body).expect("a JSON body")
+    }
+
+    pub fn answer(self) -> Answer {
+        match self.run().result {
+            Ok(answer) => answer,
+            Err(ended) => panic!("the script should answer: {ended:?}"),
+        }
+    }
+
+    pub fn failure(self) -> Failure {
+        match self.run().result {
+            Err(Ended::Failed(failure)) => failure,
+            other => panic!("the script should fail: {other:?}"),
+        }
+    }
+
+    /// What the script threw.
+    pub fn thrown(self) -> String {
+        let failure = self.failure();
+        assert_eq!(failure.reason, FailureReason::Threw, "{failure:?}");
+        failure.message
+    }
+}
+
+pub fn on_a_script_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(work).expect("a thread");
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
