@@ -53,12 +53,19 @@ impl Cluster {
         Ok(Self { installation, layout, account, socket_dir })
     }
 
-    pub(super) fn exists(&self) -> bool {
-        self.layout.pgdata().exists()
+    /// The server: the one that runs, or a new one, of a cluster that is made if there is none.
+    pub(super) async fn bring_up(&self) -> Result<Postmaster, Error> {
+        if let Some(running) = self.adopt().await? {
+            return Ok(running);
+        }
+        if !self.layout.pgdata().exists() {
+            self.create().await?;
+        }
+        self.launch().await
     }
 
     /// Makes the cluster. It appears whole or not at all: what an interrupted attempt left is thrown away.
-    pub(super) async fn create(&self) -> Result<(), Error> {
+    async fn create(&self) -> Result<(), Error> {
         let unfinished = self.layout.unfinished();
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).map_err(Error::io("remove", &unfinished))?;
@@ -89,7 +96,7 @@ impl Cluster {
     }
 
     /// The server that a killed service left running, once it lets us in.
-    pub(super) async fn adopt(&self) -> Result<Option<Postmaster>, Error> {
+    async fn adopt(&self) -> Result<Option<Postmaster>, Error> {
         let Some(mut running) = Postmaster::running_in(self.layout.pgdata()) else {
             self.forget_a_reused_pid()?;
             return Ok(None);

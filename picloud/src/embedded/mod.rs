@@ -16,7 +16,7 @@ mod postmaster;
 mod settings;
 mod supervisor;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
 
@@ -29,6 +29,9 @@ pub use supervisor::Embedded;
 
 use layout::Layout;
 use lock::Lock;
+
+/// How long a server that turns us away may take to end.
+const LEAVES_WITHIN: Duration = Duration::from_secs(30);
 
 impl Embedded {
     /// Brings the data directory's database up, made first if there is none.
@@ -46,16 +49,16 @@ impl Embedded {
         }
         let installation = find::choose(search.installations(), layout.cluster_major()?, layout.root())?;
         let cluster = Cluster::new(installation, layout, account)?;
-        let postmaster = match cluster.adopt().await? {
-            Some(running) => running,
-            None => {
-                if !cluster.exists() {
-                    cluster.create().await?;
-                }
-                cluster.launch().await?
+        let postmaster = loop {
+            let mut postmaster = cluster.bring_up().await?;
+            match connect::ensure_database(&postmaster.socket_dir).await {
+                Ok(()) => break postmaster,
+                // One that was taken over can have been told to stop just before, by whoever ended the service that
+                // started it; then it is followed by one of our own.
+                Err(_) if postmaster.is_adopted() && postmaster.ends_within(LEAVES_WITHIN).await => {}
+                Err(error) => return Err(error),
             }
         };
-        connect::ensure_database(&postmaster.socket_dir).await?;
         Ok(Self::supervise(cluster, postmaster, lock))
     }
 

@@ -76,7 +76,17 @@ impl Postmaster {
     /// Asks it to end, and waits until it has. False: it has not within `patience`.
     pub(super) async fn shut_down(&mut self, how: Shutdown, patience: Duration) -> bool {
         self.signal(how);
+        self.ends_within(patience).await
+    }
+
+    /// Waits until it has ended, without asking. False: it has not within `patience`.
+    pub(super) async fn ends_within(&mut self, patience: Duration) -> bool {
         tokio::time::timeout(patience, self.ended_looking_every(LOOK_EVERY_WHILE_ENDING)).await.is_ok()
+    }
+
+    /// Whether another service started it.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.child.is_none()
     }
 
     fn signal(&self, how: Shutdown) {
