@@ -5,6 +5,8 @@ use rhai::{Array, Dynamic, Map};
 
 use super::value::{ReadError, read_json};
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Why a body could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -26,9 +28,16 @@ pub fn decode_body(request: &Request, limits: &Limits) -> Result<Dynamic, BadBod
             ReadError::Limit { message, .. } => BadBody(format!("the body cannot be read: {message}")),
             ReadError::Over => BadBody("the body cannot be read within the script's limits".to_owned()),
         }),
-        "application/x-www-form-urlencoded" => {
+        FORM => {
             let pairs = form_urlencoded::parse(&request.body);
+            let allowed = limits.max_map_len.min(limits.max_array_len);
+            if pairs.clone().nth(allowed).is_some() {
+                return Err(BadBody(format!("the body is a form of more than {allowed} fields")));
+            }
             Ok(many(pairs.map(|(name, value)| (name.into_owned(), value.into_owned()))))
+        }
+        _ if media_type.starts_with("text/") && request.body.len() > limits.max_string_bytes => {
+            Err(BadBody(format!("the body is a text longer than {} bytes", limits.max_string_bytes)))
         }
         _ if media_type.starts_with("text/") => match std::str::from_utf8(&request.body) {
             Ok(text) => Ok(text.into()),
@@ -44,7 +53,7 @@ pub(super) fn may_be_bad(request: &Request) -> bool {
         && request.header("content-type").is_some_and(|given| {
             let given = given.to_ascii_lowercase();
             let media_type = given.split(';').next().unwrap_or_default().trim();
-            is_json(media_type) || media_type.starts_with("text/")
+            is_json(media_type) || media_type.starts_with("text/") || media_type == FORM
         })
 }
 

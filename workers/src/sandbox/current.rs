@@ -94,6 +94,17 @@ pub(super) fn with_data<T>(
     with(|run| super::memory::unwatched(|| work(&mut *run.data)))?.map_err(meter::data_error)
 }
 
+/// Lets other runs compute when it is their turn. Not while the run is in the middle of a call.
+pub(super) fn breathe() {
+    RUN.with(|current| {
+        if let Ok(run) = current.try_borrow()
+            && let Some(run) = run.as_ref()
+        {
+            super::memory::unwatched(|| run.data.breathe());
+        }
+    });
+}
+
 /// An error that a script may catch. The message names the call and the value.
 pub(super) fn thrown(message: impl Into<String>) -> Box<EvalAltResult> {
     EvalAltResult::ErrorRuntime(message.into().into(), Position::NONE).into()

@@ -36,6 +36,9 @@ pub trait Data: Any + Send {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<KvPage, DataError>;
+
+    /// Called every few steps while the script computes: the moment to let other runs do so.
+    fn breathe(&self) {}
 }
 
 /// One page of a listing.

@@ -16,7 +16,7 @@ use std::{
 use picloud_core::limits::Limits;
 use rhai::{Dynamic, EvalAltResult, Position};
 
-use super::{data::DataError, memory};
+use super::{current, data::DataError, memory};
 
 /// What a thread that runs scripts needs of stack.
 pub const STACK_BYTES: usize = 16 * 1024 * 1024;
@@ -155,6 +155,8 @@ pub(super) fn step(operations: u64) -> Option<Dynamic> {
         if operations.is_multiple_of(STEPS_BETWEEN_LOOKS)
             || memory::churned().wrapping_sub(meter.churn_seen.get()) > CHURN_BETWEEN_LOOKS
         {
+            // First: time goes by while others compute.
+            current::breathe();
             meter.look_at_clock();
         }
         meter.over.get().then_some(Dynamic::UNIT)

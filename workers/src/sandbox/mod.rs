@@ -30,4 +30,4 @@ pub use input::{Ended, Input, PrincipalInfo, Report};
 pub use meter::STACK_BYTES;
 pub use registry::FunctionDoc;
 pub use run::Sandbox;
-pub use value::{ReadError, Room, WriteError, read_json, write_json, write_json_pretty};
+pub use value::{ReadError, Room, WriteError, read_json, write_json, write_json_exactly, write_json_pretty};

@@ -1,7 +1,7 @@
 //! What a script's value means as an HTTP answer.
 //!
-//! A map with `statusCode` is `{statusCode, headers?, body?}`; anything else is 200 with that value as JSON. In such
-//! a map a blob goes out as it is (`application/octet-stream` unless a header says otherwise), a string goes out as it
+//! A map with `statusCode` is `{statusCode, headers?, body?}`; a blob is 200 as it is, and anything else is 200 with that
+//! value as JSON. In such a map a blob goes out as it is (`application/octet-stream` unless a header says otherwise), a string goes out as it
 //! is under the `content-type` it is given, `text/plain` without one, and everything else is JSON.
 
 use bytes::Bytes;
@@ -24,6 +24,11 @@ pub(super) fn answer(value: &Dynamic, limits: &Limits) -> Result<Answer, Failure
         && let Some(status) = map.get("statusCode")
     {
         return structured(&map, status, limits);
+    }
+    if Kind::of(value) == Kind::Blob {
+        let mut headers = Vec::new();
+        let body = body(value, &mut headers, limits)?;
+        return Ok(Answer { status: 200, headers, body });
     }
     let body = json(value, limits)?;
     Ok(Answer { status: 200, headers: vec![("content-type".to_owned(), JSON.to_owned())], body })

@@ -73,6 +73,19 @@ fn a_body_that_is_not_what_it_says_is_refused_before_the_script_begins() {
 }
 
 #[test]
+fn a_form_or_text_past_the_limits_is_refused() {
+    let form = "a=1&".repeat(20_000);
+    assert!(bad_input(body("application/x-www-form-urlencoded", &form)).contains("more than 10000 fields"));
+    assert!(bad_input(body("text/plain", &"x".repeat(2_000_000))).contains("longer than 1048576 bytes"));
+}
+
+#[test]
+fn the_request_itself_can_be_answered() {
+    assert_eq!(script("ctx.request").body("text/plain", "hi").json()["body_raw"], json!("aGk="));
+    assert_eq!(script("log::info(\"got\", ctx); ctx.request.method").json(), json!("POST"));
+}
+
+#[test]
 fn a_hostile_body_is_refused_while_it_is_read() {
     let roomy = Limits { max_request_bytes: 32 << 20, ..Limits::CEILING };
     let began = std::time::Instant::now();

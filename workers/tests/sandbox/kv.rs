@@ -57,6 +57,10 @@ fn what_makes_no_sense_is_thrown_naming_call_and_value() {
         (r#"kv::collection("c").set("k", 1, #{ttl: 5})"#, "kv set: there is no option `ttl`; there is ttl_s"),
         (r#"kv::collection("c").set("k", 1, #{ttl_s: 0})"#, "`ttl_s` is 0"),
         (r#"kv::collection("c").set("k", |x| x)"#, "kv set: the value of `k`: a function has no JSON form"),
+        (
+            r#"kv::collection("c").set("k", [blob(1)])"#,
+            "kv set: the value of `k`: a blob (use base64::encode or hex::encode) at `[0]`",
+        ),
         (r#"kv::collection("c").list(#{limit: 0})"#, "`limit` is 0"),
         (r#"kv::collection("c").list(#{limits: 5})"#, "there is no option `limits`; there is prefix, limit, cursor"),
     ] {

@@ -23,7 +23,7 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
         })
         .add(
             "stringify(value: ?) -> string",
-            "The value as JSON, the keys of maps in order. Throws on what has no JSON form: functions, blobs, NaN.",
+            "The value as JSON, the keys of maps in order. A blob is its base64; throws on functions, NaN and infinity.",
             |value: Dynamic| stringify(&value),
         )
         .add(

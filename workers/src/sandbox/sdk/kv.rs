@@ -8,7 +8,7 @@ use crate::sandbox::{
     current::{thrown, with, with_data},
     meter,
     registry::Registry,
-    value::{ReadError, Room, WriteError, kind_name, read_json, write_json},
+    value::{ReadError, Room, WriteError, kind_name, read_json, write_json_exactly},
 };
 
 type Refused = Box<EvalAltResult>;
@@ -105,7 +105,7 @@ impl Collection {
         let ttl_s = options.map(ttl).transpose()?.flatten();
         let limits = meter::limits();
         let room = Room { bytes: limits.max_kv_value_bytes, limit: "max_kv_value_bytes" };
-        let json = write_json(value, &limits, room).map_err(|error| match error {
+        let json = write_json_exactly(value, &limits, room).map_err(|error| match error {
             WriteError::Limit { name, message } => {
                 meter::over_limit(name, format!("kv set: the value of `{}`: {message}", shortened(key)))
             }

@@ -12,7 +12,7 @@ use rhai::{Array, Blob, Dynamic, FnPtr, ImmutableString, Map};
 
 pub(super) use depth::{Misfit, inspect};
 pub use read::{ReadError, read_json};
-pub use write::{Room, WriteError, write_json, write_json_pretty};
+pub use write::{Room, WriteError, write_json, write_json_exactly, write_json_pretty};
 
 /// What kind of value a [`Dynamic`] holds; a cell shared by closures counts as what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use std::io::Write as _;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use picloud_core::limits::Limits;
-use rhai::{Array, Dynamic, ImmutableString, Map};
+use rhai::{Array, Blob, Dynamic, ImmutableString, Map};
 
 use super::{Kind, kind_name};
 use crate::sandbox::{memory, meter};
@@ -51,12 +52,21 @@ pub struct Room {
     pub limit: &'static str,
 }
 
-/// Writes a value as compact JSON. Maps are in the order of their keys.
+/// Writes a value as compact JSON, for whoever reads it outside. Maps are in the order of their keys, a blob is its
+/// base64.
 ///
 /// # Errors
 /// [`WriteError`] names what cannot be written, with its place, or the limit that was passed.
 pub fn write_json(value: &Dynamic, limits: &Limits, room: Room) -> Result<Vec<u8>, WriteError> {
-    write(value, limits, room, false)
+    write(value, limits, room, Style { pretty: false, blobs: true })
+}
+
+/// Writes a value as compact JSON to be read back by a script: refuses blobs, which would come back as strings.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_json_exactly(value: &Dynamic, limits: &Limits, room: Room) -> Result<Vec<u8>, WriteError> {
+    write(value, limits, room, Style { pretty: false, blobs: false })
 }
 
 /// Writes a value as JSON for people, indented by two spaces.
@@ -64,22 +74,29 @@ pub fn write_json(value: &Dynamic, limits: &Limits, room: Room) -> Result<Vec<u8
 /// # Errors
 /// As [`write_json`].
 pub fn write_json_pretty(value: &Dynamic, limits: &Limits, room: Room) -> Result<Vec<u8>, WriteError> {
-    write(value, limits, room, true)
+    write(value, limits, room, Style { pretty: true, blobs: true })
 }
 
-fn write(value: &Dynamic, limits: &Limits, room: Room, pretty: bool) -> Result<Vec<u8>, WriteError> {
+fn write(value: &Dynamic, limits: &Limits, room: Room, style: Style) -> Result<Vec<u8>, WriteError> {
     memory::unwatched(|| {
-        let mut writer = Writer { out: Vec::new(), room, max_depth: limits.max_value_depth, pretty };
+        let mut writer = Writer { out: Vec::new(), room, max_depth: limits.max_value_depth, style };
         writer.value(value, 0)?;
         Ok(writer.out)
     })
+}
+
+#[derive(Clone, Copy)]
+struct Style {
+    pretty: bool,
+    /// Whether blobs are written, as base64.
+    blobs: bool,
 }
 
 struct Writer {
     out: Vec<u8>,
     room: Room,
     max_depth: usize,
-    pretty: bool,
+    style: Style,
 }
 
 impl Writer {
@@ -105,6 +122,12 @@ impl Writer {
             Kind::Map => {
                 if let Some(map) = value.read_lock::<Map>() {
                     self.map(&map, depth)?;
+                }
+            }
+            Kind::Blob if self.style.blobs => {
+                if let Some(blob) = value.read_lock::<Blob>() {
+                    self.fits(blob.len().div_ceil(3) * 4)?;
+                    self.text(&STANDARD.encode(&*blob));
                 }
             }
             Kind::Blob => {
@@ -150,7 +173,7 @@ impl Writer {
         for (index, (key, item)) in map.iter().enumerate() {
             self.separate(index, depth);
             self.text(key);
-            self.out.extend_from_slice(if self.pretty { b": " } else { b":" });
+            self.out.extend_from_slice(if self.style.pretty { b": " } else { b":" });
             self.value(item, depth + 1).map_err(|error| error.under(|| format!(".{key}")))?;
         }
         self.close(b'}', map.is_empty(), depth);
@@ -170,13 +193,13 @@ impl Writer {
         if index > 0 {
             self.out.push(b',');
         }
-        if self.pretty {
+        if self.style.pretty {
             self.line(depth + 1);
         }
     }
 
     fn close(&mut self, bracket: u8, empty: bool, depth: usize) {
-        if self.pretty && !empty {
+        if self.style.pretty && !empty {
             self.line(depth);
         }
         self.out.push(bracket);
