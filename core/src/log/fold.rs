@@ -165,3 +165,6 @@ impl KvWrite<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

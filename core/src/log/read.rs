@@ -3,10 +3,7 @@
 //! The log has many leaves and most questions concern few of them: a plan over the parent would have to open every one, so
 //! queries here name the leaves of the segments they need.
 
-use std::{
-    fmt::Write as _,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgPool, Row as _, postgres::PgRow};
@@ -232,9 +229,8 @@ fn statement(segment: &Segment, filter: &Filter, direction: Direction) -> Option
     if leaves.is_empty() {
         return None;
     }
-    let mut sql = leaves.join(" union all ");
-    write!(sql, " order by position {order} limit $3").expect("writing to a string");
-    Some(sql)
+    // Wrapped, for a single leaf in parentheses takes no second `order by`.
+    Some(format!("select * from ({}) found order by position {order} limit $3", leaves.join(" union all ")))
 }
 
 impl Filter {

@@ -2,5 +2,9 @@
 
 mod append;
 mod backpressure;
+mod fold;
+mod node;
+mod partitions;
+mod schema;
 mod settlement;
 mod tail;

@@ -202,6 +202,14 @@ pub async fn hold_log(pool: &PgPool) -> Held {
 }
 
 impl Held {
+    pub fn connection(&mut self) -> &mut sqlx::PgConnection {
+        &mut self.0
+    }
+
+    pub async fn commit(self) {
+        self.0.commit().await.unwrap();
+    }
+
     pub async fn release(self) {
         self.0.rollback().await.unwrap();
     }
