@@ -91,7 +91,7 @@ proptest! {
         let began = Instant::now();
         drop(script(&source).limits(limits).run());
         // Generous to a busy machine: without limits these would take for ever.
-        prop_assert!(began.elapsed() < Duration::from_millis(TIMEOUT_MS + 400), "{:?}: {}", began.elapsed(), source);
+        prop_assert!(began.elapsed() < Duration::from_millis(TIMEOUT_MS + 1000), "{:?}: {}", began.elapsed(), source);
     }
 
     #[test]
@@ -129,6 +129,6 @@ fn values_nested_by_recursion_end_the_run_before_the_stack_does() {
         let began = Instant::now();
         let report = script(source).limits(limits).run();
         assert!(report.result.is_err(), "{source}");
-        assert!(began.elapsed() < Duration::from_millis(3600), "{source}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_millis(5000), "{source}: {:?}", began.elapsed());
     }
 }

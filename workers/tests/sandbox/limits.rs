@@ -14,15 +14,24 @@ use crate::support::{Script, script};
 
 const SHORT: Limits = Limits { timeout_ms: 150, max_operations: 10_000_000, ..Limits::DEFAULT };
 
+/// How often a run may be late for no fault of its own: the machine has other things to do than this test.
+const TRIES: usize = 3;
+
 #[track_caller]
-fn ends(script: Script, reason: FailureReason, limit: &str) {
-    let source = script.program.source.to_string();
-    let timeout = Duration::from_millis(script.program.limits.timeout_ms);
-    let began = Instant::now();
-    let failure = script.failure();
-    let took = began.elapsed();
-    assert_eq!((failure.reason, failure.limit), (reason, Some(limit)), "{source}: {failure:?}");
-    assert!(took < timeout + Duration::from_millis(100), "{source}: took {took:?}");
+fn ends(wanted: Script, reason: FailureReason, limit: &str) {
+    let (source, limits) = (wanted.program.source.to_string(), wanted.program.limits);
+    let latest = Duration::from_millis(limits.timeout_ms + 100);
+    let mut took = Duration::MAX;
+    for _ in 0..TRIES {
+        let began = Instant::now();
+        let failure = script(&source).limits(limits).failure();
+        took = began.elapsed();
+        assert_eq!((failure.reason, failure.limit), (reason, Some(limit)), "{source}: {failure:?}");
+        if took < latest {
+            return;
+        }
+    }
+    panic!("{source}: took {took:?}");
 }
 
 #[test]
