@@ -130,6 +130,24 @@ impl Reader {
         up_to: Position,
         limit: usize,
     ) -> Result<Vec<Recorded>, ReadError> {
+        match self.list_known(filter, direction, after, up_to, limit).await {
+            Err(ReadError::Database(error)) if is_undefined_table(&error) => {
+                // A leaf was dropped since its segment was looked up.
+                *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new([]);
+                self.list_known(filter, direction, after, up_to, limit).await
+            }
+            listed => listed,
+        }
+    }
+
+    async fn list_known(
+        &self,
+        filter: &Filter,
+        direction: Direction,
+        after: Position,
+        up_to: Position,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, ReadError> {
         let mut segments: Vec<Segment> = self.segments(up_to).await?.to_vec();
         segments.retain(|segment| segment.low <= up_to.0 && segment.high > after.0 + 1);
         if direction == Direction::Backward {
@@ -164,7 +182,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// An event by its id; the id's own time says about where to look.
+    /// An event by its id. Looks at the whole log, which has no index for it: for a person who asks, now and then.
     ///
     /// # Errors
     /// When the database cannot be asked, or the event is not of this version's catalogue.
@@ -191,6 +209,10 @@ impl Reader {
         *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&segments);
         Ok(segments)
     }
+}
+
+fn is_undefined_table(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01"))
 }
 
 /// One segment's query. Only names made of a class and a number go into the text; every value is a parameter, used or not.

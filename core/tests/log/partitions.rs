@@ -174,10 +174,13 @@ async fn what_was_dropped_is_passed_over_by_who_reads_and_follows(database: PgPo
         let run = InvocationId::generate();
         node.commit(vec![started(app, run, node.epoch()), set(app, "a", "1"), completed(app, run)]).await.unwrap();
     }
-    node.stop().await;
+    // Also by who has looked before, and remembers what there was.
+    node.log().await;
     drop_leaf(&database, "run", 1).await;
     drop_leaf(&database, "data", 7).await;
     drop_leaf(&database, "run", 7).await;
+    assert_eq!(positions(&node.log().await), [2, 5, 13, 14, 15]);
+    node.stop().await;
     let node = TestNode::start(&database).await;
     assert_eq!(positions(&node.log().await), [2, 5, 13, 14, 15]);
     let mut follow = node.tail.follow(Position::ZERO);

@@ -8,11 +8,13 @@ use std::{
 
 use picloud_core::{
     id::{AppId, EventId},
-    log::{CommitError, Committed, CommitterConfig},
+    log::{CommitError, Committed, CommitterConfig, Position},
 };
 use sqlx::PgPool;
 
-use crate::support::{TestNode, hold_log, increase, set, somebody_waits_for_the_log, soon, value};
+use crate::support::{
+    TestNode, created, hold_log, increase, lossy::Lossy, set, somebody_waits_for_the_log, soon, value,
+};
 
 /// Ends the committer's connection, whatever it is doing; whether there was one.
 async fn kill_committer(database: &PgPool) -> bool {
@@ -132,5 +134,65 @@ async fn an_outcome_that_cannot_be_found_out_in_time_is_said_to_be_unknown(datab
     assert_eq!(answer, Err(CommitError::Unknown));
     held.release().await;
     node.commit(vec![set(app, "a", "2")]).await.unwrap();
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_commit_whose_answer_was_lost_is_found_and_acknowledged(database: PgPool) {
+    let lossy = Lossy::before(&database.connect_options()).await;
+    let node = TestNode::committing_through(&database, lossy.options(), CommitterConfig::default()).await;
+    let app = AppId::generate();
+    let mut follow = node.tail.follow(Position::ZERO);
+    for n in 0..5 {
+        // So that the statement is prepared on the connection that is to be lost, and one answer is all there is.
+        node.commit(vec![increase(app, "n", 1)]).await.unwrap();
+        lossy.lose_answer(1);
+        let made = node.commit(vec![increase(app, "n", 1), increase(app, "m", 1)]).await.unwrap();
+        assert!(lossy.has_lost());
+        assert_eq!((made.first.0, made.last.0), (3 * n + 2, 3 * n + 3));
+    }
+    assert_eq!(value(&database, app, "n").await.as_deref(), Some("10"));
+    assert_eq!(node.log().await.len(), 15);
+    // Whoever follows hears of them as of any other.
+    let mut told = 0;
+    while told < 15 {
+        told += soon(follow.next()).await.unwrap().unwrap().len();
+    }
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn wherever_configuring_loses_its_connection_it_was_made_or_it_was_not(database: PgPool) {
+    let lossy = Lossy::before(&database.connect_options()).await;
+    let node = TestNode::committing_through(&database, lossy.options(), CommitterConfig::default()).await;
+    let (mut made, mut refused) = (Vec::new(), Vec::new());
+    let mut n = 0;
+    loop {
+        let app = AppId::generate();
+        // So that the statements are prepared on the connection that is to be lost.
+        node.commit(vec![created(app, &format!("before{n}"))]).await.unwrap();
+        n += 1;
+        lossy.lose_answer(n);
+        let slug = format!("app{n}");
+        match node.commit(vec![created(AppId::generate(), &slug)]).await {
+            Ok(_) => made.push(slug),
+            Err(CommitError::Unavailable) => refused.push(slug),
+            Err(error) => panic!("{error}"),
+        }
+        if !lossy.has_lost() {
+            break;
+        }
+    }
+    // One answer for each: begin, append, insert, commit.
+    assert_eq!(refused, ["app1", "app2", "app3"]);
+    assert_eq!(made, ["app4", "app5"]);
+    let slugs: Vec<String> = sqlx::query_scalar("select slug from state.app where slug like 'app%' order by slug")
+        .fetch_all(&database)
+        .await
+        .unwrap();
+    assert_eq!(slugs, made);
+    let head = node.reader.head().await.unwrap();
+    assert_eq!(node.log().await.len() as i64, head.0);
+    lossy.lose_answer(0);
     node.stop().await;
 }

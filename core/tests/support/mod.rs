@@ -1,5 +1,7 @@
 //! A node on the test's own database, and events to append.
 
+pub mod lossy;
+
 use std::{future::Future, time::Duration};
 
 use picloud_core::{
@@ -11,7 +13,10 @@ use picloud_core::{
     },
     run::InvocationType,
 };
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 /// For waits that end by themselves unless something is broken.
@@ -39,6 +44,11 @@ impl TestNode {
     }
 
     pub async fn with(database: &PgPool, config: CommitterConfig) -> Self {
+        Self::committing_through(database, database.connect_options().as_ref().clone(), config).await
+    }
+
+    /// A node whose committer connects in its own way.
+    pub async fn committing_through(database: &PgPool, committer: PgConnectOptions, config: CommitterConfig) -> Self {
         let options = database.connect_options().as_ref().clone();
         let pools = || PgPoolOptions::new().max_connections(3).connect_lazy_with(options.clone());
         let (pool, listen) = (pools(), pools());
@@ -46,7 +56,7 @@ impl TestNode {
         let (sender, local) = mpsc::unbounded_channel();
         // The tail first: it stands at the head before anything is appended.
         let (tail, tail_task) = Tail::start(pool.clone(), listen.clone(), node.epoch(), local).await.unwrap();
-        let (committer, task) = Committer::start(options.clone(), node.epoch(), config, sender);
+        let (committer, task) = Committer::start(committer, node.epoch(), config, sender);
         let reader = Reader::new(pool.clone());
         Self { node, committer, tail, reader, pool, listen, tasks: [task, tail_task] }
     }
