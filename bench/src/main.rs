@@ -1,2 +1,102 @@
-//! x
-fn main() {}
+//! Measures PiCloud against what this machine can do, in one run, and prints a table with ratios and JSON.
+//!
+//! Everything shares the machine: the load, the service and PostgreSQL. So ratios of the same run are worth something, and
+//! figures of different runs are not to be compared.
+
+mod append;
+mod calls;
+mod idle;
+mod peer;
+mod process;
+mod report;
+mod wrk;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use picloud::embedded::{Embedded, Search};
+
+use self::report::Report;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Seconds for each measurement.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// How often each is repeated; the median counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds to watch an idle instance for.
+    #[arg(long, default_value_t = 60)]
+    idle_seconds: u64,
+    /// The binary to measure.
+    #[arg(long, default_value = "target/release/picloud")]
+    picloud: PathBuf,
+    /// Where the results go as JSON.
+    #[arg(long, default_value = "bench/results/latest.json")]
+    json: PathBuf,
+    /// Only these parts: append, calls, idle.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the same handler and script with another way of keeping (or not keeping) what happened. For the benchmark's own use.
+    #[command(hide = true)]
+    Peer(peer::Arguments),
+}
+
+/// What every part of the benchmark needs.
+struct Bench {
+    seconds: Duration,
+    rounds: usize,
+    idle: Duration,
+    picloud: PathBuf,
+    work: PathBuf,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match arguments.command {
+        Some(Command::Peer(peer)) => runtime.block_on(peer::serve(peer)),
+        None => runtime.block_on(run(arguments)),
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let picloud = arguments.picloud.canonicalize().with_context(|| {
+        format!("failed to find {}: build it with `cargo build --release`", arguments.picloud.display())
+    })?;
+    // Not under root's home: PostgreSQL runs as another user.
+    let work = tempfile::Builder::new().prefix("picloud-bench").tempdir_in("/var/tmp")?;
+    std::fs::set_permissions(work.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let bench = Bench {
+        seconds: Duration::from_secs(arguments.seconds),
+        rounds: arguments.rounds,
+        idle: Duration::from_secs(arguments.idle_seconds),
+        picloud,
+        work: work.path().to_owned(),
+    };
+    let wants = |part: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == part);
+    let mut report = Report::new(&bench);
+
+    let cluster = Embedded::start(&bench.work.join("cluster"), &Search::system()).await?;
+    if wants("append") {
+        append::measure(&bench, &cluster, &mut report).await?;
+    }
+    if wants("calls") {
+        calls::measure(&bench, &cluster, &mut report).await?;
+    }
+    cluster.stop().await?;
+    if wants("idle") {
+        idle::measure(&bench, &mut report).await?;
+    }
+
+    report.print();
+    report.save(&arguments.json)
+}

@@ -1,5 +1,7 @@
 //! Reading the versions of scripts.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use picloud_core::{
     event::{Actor, script::Import},
@@ -113,6 +115,41 @@ pub async fn version(
     .fetch_optional(pool)
     .await?;
     Ok(row.map(Version::from))
+}
+
+/// What a script's newest version is, active or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latest {
+    /// Its id.
+    pub id: VersionId,
+    /// Its number: the next is one more.
+    pub number: u32,
+    /// SHA-256 of the source, hexadecimal.
+    pub sha256: String,
+    /// What a run of it may use.
+    pub limits: Limits,
+}
+
+/// The newest version of each script of an app.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn latest(pool: &PgPool, app: AppId) -> Result<HashMap<ScriptId, Latest>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select distinct on (v.script_id) v.script_id, v.id, v.number, v.sha256, v.limits as "limits: Json<Limits>"
+        from state.version v
+        join state.script s on s.id = v.script_id
+        where s.app_id = $1
+        order by v.script_id, v.number desc"#,
+        app.uuid()
+    )
+    .fetch_all(pool)
+    .await?;
+    let latest = rows.into_iter().map(|row| {
+        let number = row.number.unsigned_abs();
+        (row.script_id.into(), Latest { id: row.id.into(), number, sha256: row.sha256, limits: row.limits.0 })
+    });
+    Ok(latest.collect())
 }
 
 /// The highest number a script's versions have; 0 when it has none.

@@ -2,5 +2,6 @@
 
 pub mod effects;
 pub mod pool;
+pub mod runner;
 pub mod sandbox;
 pub mod turns;

@@ -1,9 +1,9 @@
 //! The database of a service: its own or another's, with the schema of this version.
 
 use anyhow::Context;
+use picloud_core::log::schema;
 use sqlx::{
     PgPool,
-    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tracing::info;
@@ -12,9 +12,6 @@ use crate::{
     config::{self, Config},
     embedded::{Embedded, Search},
 };
-
-/// The schema, as this binary knows it.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// Enough for requests that read; the committer and LISTEN have connections of their own.
 const POOL_SIZE: u32 = 24;
@@ -56,9 +53,15 @@ impl Database {
             .connect_with(pooled)
             .await
             .with_context(|| format!("failed to connect to {}", place(&config.database)))?;
-        MIGRATIONS.run(&pool).await.context("failed to bring the database's schema up to date")?;
+        schema::migrate(&pool).await?;
         info!("Database is up");
         Ok(Self { pool, direct, embedded })
+    }
+
+    /// Which one it is, for people.
+    #[must_use]
+    pub fn described(&self) -> &'static str {
+        if self.embedded.is_some() { "embedded PostgreSQL" } else { "your PostgreSQL" }
     }
 
     /// Closes connections, and ends the server if it is ours.

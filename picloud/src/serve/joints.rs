@@ -56,7 +56,9 @@ fn snapshot(setup: &Setup) -> Snapshot {
         for domain in &app.domains {
             match HostPattern::parse(Some(&domain.host)) {
                 Ok(pattern) => _ = hosts.insert(pattern, Arc::clone(&served)),
-                Err(error) => warn!(%error, domain.id = %domain.id, "A stored host name cannot be read: it leads nowhere"),
+                Err(error) => {
+                    warn!(%error, domain.id = %domain.id, "A stored host name cannot be read: it leads nowhere")
+                }
             }
         }
         for script in app.scripts.iter().filter(|script| script.kind == ScriptKind::Endpoint) {
@@ -151,7 +153,9 @@ impl Health for NodeHealth {
     fn readiness(&self) -> Readiness {
         let mut readiness = Readiness::default();
         if self.committer.is_stuck() {
-            readiness.unready.push("the log cannot be written: the database is away or the log is held by another".into());
+            readiness
+                .unready
+                .push("the log cannot be written: the database is away or the log is held by another".into());
         }
         if self.committer.is_revoked() {
             readiness.unready.push("this node was declared dead by others and must be restarted".into());

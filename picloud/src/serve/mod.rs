@@ -1,28 +1,102 @@
-//! The service: database up, schema current, then whatever it serves until it is told to stop.
+//! The service: database up, schema current, the node joined, both planes served until it is told to stop.
 
 mod database;
+mod greeting;
+mod housekeeping;
+mod joints;
+mod planes;
+mod platform;
 mod signal;
 
-use anyhow::Context;
-use tracing::info;
+use std::time::{Duration, Instant};
 
-use crate::config::Config;
+use anyhow::{Context, bail};
+use picloud_core::keys::MasterKey;
+use picloud_ingress::admin;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    config::Config,
+    profile::{Key, Profile},
+};
 
 pub use database::Database;
+pub use platform::Platform;
 pub use signal::Stop;
 
-/// Runs until ctrl-C or SIGTERM.
+/// How long what has begun may take to end when the service stops.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Runs until ctrl-C or SIGTERM; a second one ends it at once.
 ///
 /// # Errors
 /// Whatever keeps it from starting, or from stopping in good order.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let began = Instant::now();
     let mut stop = Stop::listen().context("failed to listen for signals")?;
+    // Before anything is brought up: a port that is taken should not cost a database start.
+    let listeners = planes::Listeners::bind(&config).await?;
     let database = tokio::select! {
         opened = Database::open(&config) => opened?,
         () = stop.wait() => return Ok(()),
     };
-    info!("Ready");
-    stop.wait().await;
-    info!("Stopping");
-    database.close().await
+    let served = serve(&config, &database, listeners, &mut stop, began).await;
+    let closed = database.close().await;
+    served.and(closed)
+}
+
+async fn serve(
+    config: &Config,
+    database: &Database,
+    listeners: planes::Listeners,
+    stop: &mut Stop,
+    began: Instant,
+) -> anyhow::Result<()> {
+    let master = MasterKey::load_or_make(&config.master_key_file)?;
+    let platform = Platform::start(database.pool.clone(), database.direct.clone(), master).await?;
+    let first_key = admin::first_start(&platform.database, &platform.committer, &platform.node)
+        .await
+        .context("failed to set up a new instance")?;
+    let is_first_start = first_key.is_some();
+    match first_key {
+        Some(key) => Profile { url: config.admin_url.clone(), key: Some(Key::new(key)) }
+            .write(&config.data_dir)
+            .context("failed to write the local CLI profile")?,
+        None => follow_address(config).context("failed to update the local CLI profile")?,
+    }
+    platform.setup.reached(platform.tail.position()).await;
+
+    let stopping = CancellationToken::new();
+    let planes = planes::serve(config, &platform, listeners, &stopping);
+    info!(start_ms = began.elapsed().as_millis() as u64, "Ready");
+    greeting::print(config, database, is_first_start, began.elapsed());
+
+    let revoked = platform.revoked.clone();
+    tokio::select! {
+        () = stop.wait() => info!("Stopping: what has begun may end, ctrl-C again to end at once"),
+        () = revoked.cancelled() => warn!("Stopping"),
+    }
+    stopping.cancel();
+    tokio::select! {
+        () = async {
+            planes.await;
+            platform.stop(Instant::now() + DRAIN).await;
+        } => {}
+        () = stop.wait() => warn!("Ended before everything was done: what was acknowledged is in the log"),
+    }
+    if revoked.is_cancelled() {
+        bail!("this node was declared dead by others and must be restarted");
+    }
+    Ok(())
+}
+
+/// The local profile leads to this service, also after it was given another address.
+fn follow_address(config: &Config) -> std::io::Result<()> {
+    match Profile::read(&config.data_dir)? {
+        Some(profile) if profile.url != config.admin_url => {
+            Profile { url: config.admin_url.clone(), ..profile }.write(&config.data_dir)
+        }
+        _ => Ok(()),
+    }
 }

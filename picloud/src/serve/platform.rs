@@ -75,8 +75,7 @@ impl Platform {
         let (tail, _) = Tail::start(database.clone(), listening, node.epoch(), local)
             .await
             .context("failed to start following the log")?;
-        let (committer, committing) =
-            Committer::start(direct, node.epoch(), CommitterConfig::default(), appended);
+        let (committer, committing) = Committer::start(direct, node.epoch(), CommitterConfig::default(), appended);
         let (setup, _) =
             LiveSetup::start(database.clone(), &tail).await.context("failed to read how apps are set up")?;
         let pool = Pool::new(pool::Settings::default()).context("failed to start the threads for scripts")?;

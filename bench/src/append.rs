@@ -1,0 +1,177 @@
+//! The log's own speed: batches of events through the committer, against the same rows inserted raw.
+
+use std::time::Instant;
+
+use picloud::embedded::Embedded;
+use picloud_core::{
+    event::{Actor, FailureReason, invocation},
+    id::{AppId, InvocationId},
+    log::{Commit, Committer, CommitterConfig, NewEvent, Node, schema},
+};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::{Bench, report::{self, Report}};
+
+/// Events of one batch, as the committer would gather under load.
+const BATCH: usize = 300;
+
+pub async fn measure(bench: &Bench, cluster: &Embedded, report: &mut Report) -> anyhow::Result<()> {
+    eprintln!("append");
+    let pool = database(cluster, "append").await?;
+    schema::migrate(&pool).await?;
+    let node = Node::register(&pool, "bench", "0").await?;
+    // Nobody is told: what the log itself costs is measured.
+    let (told, mut tail) = mpsc::unbounded_channel();
+    let drain = tokio::spawn(async move { while tail.recv().await.is_some() {} });
+    let options = cluster.options().database("append");
+    let (committer, committing) =
+        Committer::start(options.clone(), node.epoch(), CommitterConfig::default(), told);
+
+    let (mut raw, mut appended, mut alone, mut inserted) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..bench.rounds {
+        raw.push(insert_raw(bench, &options).await?);
+        appended.push(append(bench, &committer, node).await?);
+        let (insert_ms, commit_ms) = one_at_a_time(bench, &options, &committer, node).await?;
+        inserted.push(insert_ms);
+        alone.push(commit_ms);
+    }
+    let raw = report::line(format!("raw insert, unnest, {BATCH} rows a statement"), "rows/s", &raw);
+    let appended =
+        report::line(format!("log append, batches of {BATCH} events"), "events/s", &appended).against("raw insert", raw.median);
+    let inserted = report::line("insert one row, autocommit, one at a time: p50", "ms", &inserted);
+    let alone = report::line("commit one event, one at a time: p50", "ms", &alone).against("one-row insert", inserted.median);
+    for line in [raw, appended, inserted, alone] {
+        report.add(line);
+    }
+    committer.close();
+    committing.await?;
+    drain.await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// A fresh database in the cluster.
+pub async fn database(cluster: &Embedded, name: &str) -> anyhow::Result<PgPool> {
+    let mut connection = PgConnection::connect_with(&cluster.options()).await?;
+    let sql = format!("create database {name}");
+    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await?;
+    connection.close().await?;
+    Ok(PgPoolOptions::new().max_connections(24).connect_with(cluster.options().database(name)).await?)
+}
+
+fn event(app: AppId, actor: &Actor) -> NewEvent {
+    let invocation = InvocationId::generate();
+    let failed = invocation::Failed {
+        invocation,
+        reason: FailureReason::Threw,
+        message: "something of about the length that the usual event of a run has, its recording included; this one says nothing".repeat(2),
+        line: Some(1),
+        limit: None,
+        duration_us: 250,
+        runs: 1,
+    };
+    NewEvent::new(Some(app), actor, failed).following(None, invocation, 0)
+}
+
+async fn insert_raw(bench: &Bench, options: &sqlx::postgres::PgConnectOptions) -> anyhow::Result<f64> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    connection
+        .execute(
+            "drop table if exists public.raw;
+            create table public.raw (position bigint primary key, id uuid not null, at timestamptz not null, app_id uuid,
+                kind text not null, subject text not null, data json not null, actor json not null, cause uuid, root uuid,
+                depth smallint not null, class text not null)",
+        )
+        .await?;
+    let app = AppId::generate();
+    let events: Vec<NewEvent> = (0..BATCH).map(|_| event(app, &Actor::SYSTEM)).collect();
+    let began = Instant::now();
+    let mut position = 0_i64;
+    while began.elapsed() < bench.seconds {
+        let id: Vec<Uuid> = (0..BATCH).map(|_| picloud_core::id::EventId::generate().uuid()).collect();
+        let kind: Vec<&str> = events.iter().map(|event| event.event.kind()).collect();
+        let subject: Vec<&str> = events.iter().map(|event| event.subject.as_str()).collect();
+        let data: Vec<&str> = events.iter().map(|event| event.data.as_str()).collect();
+        let actor: Vec<&str> = events.iter().map(|event| &*event.actor_json).collect();
+        let root: Vec<Option<Uuid>> = events.iter().map(|event| event.root.map(Uuid::from)).collect();
+        sqlx::query(
+            "insert into public.raw
+            select $1 + n, id, now(), $2, kind, subject, data::json, actor::json, null, root, 0, 'run'
+            from unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[]) with ordinality
+                as e (id, kind, subject, data, actor, root, n)",
+        )
+        .bind(position)
+        .bind(app.uuid())
+        .bind(id)
+        .bind(kind)
+        .bind(subject)
+        .bind(data)
+        .bind(actor)
+        .bind(root)
+        .execute(&mut connection)
+        .await?;
+        position += BATCH as i64;
+    }
+    let rate = position as f64 / began.elapsed().as_secs_f64();
+    connection.close().await?;
+    Ok(rate)
+}
+
+/// Commits of one event each, enough at once for full batches.
+async fn append(bench: &Bench, committer: &Committer, node: Node) -> anyhow::Result<f64> {
+    let app = AppId::generate();
+    let began = Instant::now();
+    let deadline = began + bench.seconds;
+    let callers = (0..8).map(|_| {
+        let committer = committer.clone();
+        tokio::spawn(async move {
+            let mut appended = 0_u64;
+            while Instant::now() < deadline {
+                let events = (0..BATCH / 2).map(|_| event(app, &Actor::SYSTEM)).collect();
+                let commit = Commit::new(node.authority(), events);
+                committer.commit(commit).await.map_err(anyhow::Error::from)?;
+                appended += (BATCH / 2) as u64;
+            }
+            Ok::<u64, anyhow::Error>(appended)
+        })
+    });
+    let mut appended = 0;
+    for caller in futures::future::join_all(callers).await {
+        appended += caller??;
+    }
+    Ok(appended as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Median milliseconds of a one-row insert and of a commit of one event, taken in turn.
+async fn one_at_a_time(
+    bench: &Bench,
+    options: &sqlx::postgres::PgConnectOptions,
+    committer: &Committer,
+    node: Node,
+) -> anyhow::Result<(f64, f64)> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    connection.execute("create table if not exists public.one (id uuid primary key, data text not null)").await?;
+    let (mut inserts, mut commits) = (vec![], vec![]);
+    let began = Instant::now();
+    while began.elapsed() < bench.seconds {
+        let event = event(AppId::generate(), &Actor::SYSTEM);
+        let at = Instant::now();
+        sqlx::query("insert into public.one values ($1, $2)")
+            .bind(event.id.uuid())
+            .bind(&event.data)
+            .execute(&mut connection)
+            .await?;
+        inserts.push(at.elapsed().as_secs_f64() * 1e3);
+        let at = Instant::now();
+        committer.commit(Commit::new(node.authority(), vec![event])).await.map_err(anyhow::Error::from)?;
+        commits.push(at.elapsed().as_secs_f64() * 1e3);
+    }
+    connection.close().await?;
+    let median = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    Ok((median(&mut inserts), median(&mut commits)))
+}

@@ -1,0 +1,146 @@
+//! The two planes on their addresses.
+
+use std::{future::Future, net::SocketAddr, sync::Arc};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+};
+use picloud_core::{limits::Limits, log::schema, routing::normalise_host};
+use picloud_ingress::{
+    admin::{self, AdminPlane, Urls},
+    data_plane::{self, DataPlane, Settings},
+    health::Versions,
+    server::{self, ServerLimits},
+};
+use picloud_workers::sandbox;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::error;
+
+use super::{
+    Platform,
+    joints::{Keys, Lookup, NodeHealth, StoredOutcomes},
+};
+use crate::config::{Config, ControlPlane};
+
+/// The addresses, taken.
+pub(super) struct Listeners {
+    data: TcpListener,
+    /// None when the control plane shares the data plane's under a host name of its own.
+    control: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Takes them.
+    ///
+    /// # Errors
+    /// Which one is not to be had, and what to do.
+    pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let data = bind(config.listen, "--listen").await?;
+        let control = match &config.control_plane {
+            ControlPlane::Listen(address) => Some(bind(*address, "--admin-listen").await?),
+            ControlPlane::Host(_) => None,
+        };
+        Ok(Self { data, control })
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("failed to listen on {address}: is another service there? {flag} chooses another address")
+    })
+}
+
+/// Serves until `stop` is cancelled and what had begun has ended.
+pub(super) fn serve(
+    config: &Config,
+    platform: &Platform,
+    listeners: Listeners,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let health = Arc::new(NodeHealth { committer: platform.committer.clone(), tail: platform.tail.clone() });
+    let versions = Versions {
+        product: env!("CARGO_PKG_VERSION"),
+        sdk: sandbox::SDK_VERSION,
+        api: "v1",
+        schema: schema::version(),
+    };
+    // Its task ends with the setup it follows.
+    let (lookup, _) = Lookup::start(&platform.setup);
+    let data = data_plane::router(DataPlane {
+        catalog: Arc::new(lookup),
+        invoker: platform.invoker(),
+        outcomes: Arc::new(StoredOutcomes {
+            database: platform.database.clone(),
+            node: platform.node,
+            keyring: platform.keyring.clone(),
+        }),
+        credentials: Arc::new(Keys(platform.setup.clone())),
+        health: Arc::clone(&health) as Arc<_>,
+        versions,
+        settings: Settings::default(),
+    });
+    let control = admin::router(AdminPlane {
+        setup: platform.setup.clone(),
+        committer: platform.committer.clone(),
+        node: platform.node,
+        tail: platform.tail.clone(),
+        reader: platform.reader.clone(),
+        pool: platform.database.clone(),
+        keyring: platform.keyring.clone(),
+        history: platform.history,
+        invoker: platform.invoker(),
+        ceiling: Limits::CEILING,
+        urls: Urls { public: config.public_url.clone(), admin: config.admin_url.clone() },
+        versions,
+        health,
+        stop: stop.clone(),
+    });
+    let limits = ServerLimits { drain_timeout: super::DRAIN, ..ServerLimits::default() };
+    let one = |listener, router, stop: CancellationToken| async move {
+        if let Err(error) = server::serve(listener, router, limits, stop).await {
+            error!(%error, "A listener failed");
+        }
+    };
+    let (first, second) = match (listeners.control, &config.control_plane) {
+        (Some(listener), _) => (one(listeners.data, data, stop.clone()), Some(one(listener, control, stop.clone()))),
+        (None, ControlPlane::Host(host)) => (one(listeners.data, by_host(host, control, data), stop.clone()), None),
+        (None, ControlPlane::Listen(_)) => (one(listeners.data, data, stop.clone()), None),
+    };
+    // Started here, not when somebody waits for their end.
+    let first = tokio::spawn(first);
+    let second = second.map(tokio::spawn);
+    async move {
+        // A listener's task does not panic; and then there is nothing left to stop.
+        let _ = first.await;
+        if let Some(second) = second {
+            let _ = second.await;
+        }
+    }
+}
+
+#[derive(Clone)]
+struct ByHost {
+    host: Arc<str>,
+    control: Router,
+    data: Router,
+}
+
+/// Both planes behind one address: the control plane answers its own host name and no other.
+fn by_host(host: &str, control: Router, data: Router) -> Router {
+    async fn choose(State(planes): State<ByHost>, request: Request) -> Response {
+        let named = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str())
+            .or_else(|| request.headers().get(http::header::HOST)?.to_str().ok());
+        let is_control = named.and_then(normalise_host).is_some_and(|named| *named == *planes.host);
+        let plane = if is_control { planes.control } else { planes.data };
+        plane.oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+    Router::new().fallback(choose).with_state(ByHost { host: host.into(), control, data })
+}

@@ -1,0 +1,273 @@
+//! One try of a run: everything that happens on the script's own thread.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use picloud_core::{
+    event::{Actor, ActorKind, Event, FailureReason, invocation},
+    id::{EventId, NodeEpoch},
+    keys::DataKey,
+    log::{NewEvent, Read},
+    run::{Answer, Call, Failure, Finished, LogLine, Request},
+};
+use tokio::{
+    sync::SetOnce,
+    time::{sleep, sleep_until},
+};
+
+use super::{Inner, recording::Recorder, source::Database};
+use crate::{
+    effects::{Effects, Wanted},
+    pool::Permit,
+    sandbox::{Ended, Input, PrincipalInfo, Report},
+};
+
+/// After how long a run that goes on is told to the log; shorter ones are told of with their end.
+const STARTED_AFTER: Duration = Duration::from_millis(20);
+
+/// A call as all its tries see it.
+pub(super) struct Run {
+    pub call: Call,
+    pub key: Arc<DataKey>,
+    request: Arc<Request>,
+    actor_json: Arc<str>,
+    /// The event that says it began; what it does follows from that.
+    started: EventId,
+    now: DateTime<Utc>,
+    seed: [u8; 32],
+    cancelled: Arc<AtomicBool>,
+    /// When its first try got a thread: its time is counted from there, not from when it was asked for.
+    began: SetOnce<Instant>,
+}
+
+/// What a try came to.
+pub(super) enum Attempt {
+    /// It ended, well or badly; not yet durable.
+    Ended(Box<Tried>),
+    /// What it read changed while it ran.
+    Conflict(Vec<Read>),
+    /// The database was away.
+    Unavailable,
+}
+
+/// A try that ended.
+pub(super) struct Tried {
+    /// What the caller gets once it is durable.
+    pub finished: Finished,
+    /// What it leaves in the log, its end last.
+    pub events: Vec<NewEvent>,
+    /// What all of it was based on; empty when nothing has to be checked.
+    pub reads: Vec<Read>,
+}
+
+impl Tried {
+    pub fn timed_out(&self) -> bool {
+        matches!(&self.finished.result, Err(failure) if failure.reason == FailureReason::TimedOut)
+    }
+}
+
+impl Run {
+    pub fn new(mut call: Call, key: Arc<DataKey>) -> Self {
+        Self {
+            key,
+            request: Arc::new(std::mem::take(&mut call.request)),
+            actor_json: serde_json::to_string(&call.actor).expect("actors are plain data").into(),
+            started: EventId::generate(),
+            // What scripts and recordings show: microseconds, as the log's own times.
+            now: Utc::now().trunc_subsecs(6),
+            seed: rand::random(),
+            cancelled: Arc::default(),
+            began: SetOnce::new(),
+            call,
+        }
+    }
+
+    /// When it must be over; never, before it began.
+    pub fn deadline(&self) -> Instant {
+        self.began() + Duration::from_millis(self.call.program.limits.timeout_ms)
+    }
+
+    pub fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline()
+    }
+
+    /// How long it has lasted, all its tries included.
+    pub fn lasted(&self) -> Duration {
+        self.began().elapsed()
+    }
+
+    fn began(&self) -> Instant {
+        self.began.get().copied().unwrap_or_else(Instant::now)
+    }
+
+    /// Resolves when it has lasted for so long that the log is to know of it.
+    pub async fn lasts(&self) {
+        if self.began.get().is_none() {
+            // Not woken when it begins: nearly every run has ended by then.
+            sleep(STARTED_AFTER).await;
+        }
+        let began = *self.began.wait().await;
+        sleep_until((began + STARTED_AFTER).into()).await;
+    }
+
+    /// The event that says that it began.
+    pub fn started_event(&self, node: NodeEpoch) -> NewEvent {
+        let program = &self.call.program;
+        let mut event = self.event(invocation::Started {
+            invocation: self.call.invocation,
+            script: program.script,
+            version: program.version,
+            invocation_type: self.call.kind,
+            route: self.call.route,
+            attempt: 1,
+            node,
+            recording: self.recorder().request(&self.request, self.now, &self.seed),
+        });
+        event.id = self.started;
+        event.cause = None;
+        event
+    }
+
+    /// The event that says that it failed.
+    pub fn failed_event(&self, failure: &Failure, duration: Duration, runs: u32) -> NewEvent {
+        self.event(invocation::Failed {
+            invocation: self.call.invocation,
+            reason: failure.reason,
+            message: failure.message.clone(),
+            line: failure.line,
+            limit: failure.limit.map(str::to_owned),
+            duration_us: micros(duration),
+            runs,
+        })
+    }
+
+    /// Runs the script once, on this thread.
+    pub fn attempt(&self, inner: &Inner, permit: &Permit, runs: u32) -> Attempt {
+        // Set already by an earlier try, or now.
+        let _ = self.began.set(Instant::now());
+        permit.ends_by(self.deadline());
+        let program = &self.call.program;
+        let database = Database {
+            pool: inner.parts.database.clone(),
+            committer: inner.parts.committer.clone(),
+            handle: inner.handle.clone(),
+            permit: permit.clone(),
+            app: program.app,
+            deadline: self.deadline(),
+        };
+        let effects = Effects::new(database, program.app, &program.limits, self.now);
+        let (report, effects) = inner.parts.sandbox.run(program, self.input(), effects);
+        let Report { result, logs, logs_dropped, operations, peak_memory_bytes: _ } = report;
+        let result = match result {
+            Err(Ended::Conflict) => return Attempt::Conflict(effects.reads()),
+            Err(Ended::Unavailable) => return Attempt::Unavailable,
+            Err(Ended::BadInput(message)) => Err(failure(FailureReason::BadInput, message)),
+            Err(Ended::Failed(failure)) => Err(failure),
+            Ok(answer) => Ok(answer),
+        };
+        let duration = self.lasted();
+        let finished = Finished { result, logs, duration_us: micros(duration), operations };
+        Attempt::Ended(Box::new(self.tried(finished, logs_dropped, effects, duration, runs)))
+    }
+
+    fn input(&self) -> Input {
+        Input {
+            request: Arc::clone(&self.request),
+            kind: self.call.kind,
+            invocation: self.call.invocation,
+            request_id: self.call.request_id,
+            principal: principal(&self.call.actor),
+            event: None,
+            now: self.now,
+            seed: self.seed,
+            deadline: self.deadline(),
+            cancelled: Arc::clone(&self.cancelled),
+        }
+    }
+
+    fn tried(
+        &self,
+        finished: Finished,
+        logs_dropped: u32,
+        effects: Effects<Database>,
+        duration: Duration,
+        runs: u32,
+    ) -> Tried {
+        let mut events = Vec::with_capacity(2);
+        events.extend(self.journaled(&effects));
+        events.extend(self.logged(&finished.logs, logs_dropped));
+        let asked = effects.asked();
+        let Wanted { events: effects, mut reads } = effects.into_wanted();
+        let mut wrote = false;
+        match &finished.result {
+            Ok(answer) => {
+                wrote = !effects.is_empty();
+                events.extend(effects.into_iter().map(|effect| self.event(effect)));
+                events.push(self.completed_event(answer, finished.operations, duration, runs));
+            }
+            // A failure, too, is told only if what the script saw was so: its reads stay.
+            Err(failure) => events.push(self.failed_event(failure, duration, runs)),
+        }
+        // A single answer is a picture of one moment by itself: whatever came of it alone is as if the run had been then.
+        if !wrote && asked < 2 {
+            reads.clear();
+        }
+        Tried { finished, events, reads }
+    }
+
+    fn completed_event(&self, answer: &Answer, operations: u64, duration: Duration, runs: u32) -> NewEvent {
+        self.event(invocation::Completed {
+            invocation: self.call.invocation,
+            status: answer.status,
+            duration_us: micros(duration),
+            operations,
+            runs,
+            recording: self.recorder().response(answer),
+        })
+    }
+
+    fn journaled(&self, effects: &Effects<Database>) -> Option<NewEvent> {
+        let recording = self.recorder().journal(effects)?;
+        Some(self.event(invocation::Journaled { invocation: self.call.invocation, recording }))
+    }
+
+    fn logged(&self, lines: &[LogLine], dropped: u32) -> Option<NewEvent> {
+        let said = !lines.is_empty() || dropped > 0;
+        said.then(|| {
+            self.event(invocation::Logged { invocation: self.call.invocation, lines: lines.to_vec(), dropped })
+        })
+    }
+
+    fn event(&self, event: impl Into<Event>) -> NewEvent {
+        NewEvent::with_actor_json(Some(self.call.program.app), &self.call.actor, &self.actor_json, event).following(
+            Some(self.started),
+            self.call.invocation,
+            0,
+        )
+    }
+
+    fn recorder(&self) -> Recorder<'_> {
+        Recorder { key: &self.key, record: self.call.record, invocation: self.call.invocation }
+    }
+}
+
+/// A failure that is in no line of the script.
+pub(super) const fn failure(reason: FailureReason, message: String) -> Failure {
+    Failure { reason, message, line: None, column: None, limit: None }
+}
+
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn principal(actor: &Actor) -> Option<PrincipalInfo> {
+    match actor.kind {
+        ActorKind::Public | ActorKind::System => None,
+        kind @ (ActorKind::Account | ActorKind::ApiKey | ActorKind::Trigger) => {
+            Some(PrincipalInfo { kind, id: actor.id.clone().unwrap_or_default() })
+        }
+    }
+}

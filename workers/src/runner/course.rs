@@ -1,0 +1,293 @@
+//! One call on its way: tried until what it read holds, told to the log when it takes long, ended durably.
+
+use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
+
+use futures::future::join;
+use picloud_core::{
+    event::FailureReason,
+    log::{
+        Commit, CommitError, NewEvent, Outcome, Read, Rejected,
+        idempotency::{self, Kept},
+    },
+    run::{Failure, Finished, Unavailable},
+};
+use tokio::{sync::oneshot, time::sleep};
+use tracing::warn;
+
+use super::{
+    Inner,
+    attempt::{Attempt, Run, Tried, failure, micros},
+};
+use crate::{
+    pool::Refused,
+    turns::{Key, Turn, Turns},
+};
+
+/// A run that read more keys than this contends for whole collections when it has to be repeated.
+const MAX_KEYS_IN_LINE: usize = 64;
+
+/// The longest pause between offers of a run's end to a log that is away.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// One call on its way.
+pub(super) struct Course {
+    inner: Arc<Inner>,
+    run: Arc<Run>,
+    /// How often it has been tried.
+    runs: u32,
+    told: Told,
+}
+
+/// Whether the log knows that the run began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Its end will say it.
+    NotYet,
+    /// It owes the log an end.
+    Yes,
+    /// The answer was lost. Whatever was said now might be said twice: the run is left to whoever ends what dead nodes left.
+    Unknown,
+}
+
+impl Course {
+    pub fn new(inner: Arc<Inner>, run: Run) -> Self {
+        Self { inner, run: Arc::new(run), runs: 0, told: Told::NotYet }
+    }
+
+    pub async fn to_its_end(mut self) -> Result<Finished, Unavailable> {
+        let mut contention = Contention::default();
+        loop {
+            let overtaken = match self.attempt().await? {
+                Attempt::Ended(tried) if self.runs > 1 && tried.timed_out() => break,
+                Attempt::Ended(tried) => match self.commit(*tried).await {
+                    Ok(finished) => return Ok(finished),
+                    Err((CommitError::Rejected(Rejected::Stale), reads)) => reads,
+                    Err((error, _)) => return self.not_committed(error).await,
+                },
+                Attempt::Conflict(reads) => reads,
+                Attempt::Unavailable => return Err(self.give_up(Unavailable::Log)),
+            };
+            if self.run.is_late() {
+                break;
+            }
+            let (inner, run) = (Arc::clone(&self.inner), Arc::clone(&self.run));
+            let line_up = contention.line_up(&inner.turns, &overtaken, &run);
+            if !self.telling(line_up).await {
+                break;
+            }
+        }
+        // Others need not wait for the word of it.
+        drop(contention);
+        self.fail(conflict(self.runs)).await
+    }
+
+    /// Runs the script once.
+    async fn attempt(&mut self) -> Result<Attempt, Unavailable> {
+        self.runs += 1;
+        let (answer, answered) = oneshot::channel();
+        let (inner, run, runs) = (Arc::clone(&self.inner), Arc::clone(&self.run), self.runs);
+        let job = move |permit: &_| {
+            let attempt = run.attempt(&inner, permit, runs);
+            // Nobody waits any more only when the node is gone.
+            let _ = answer.send(attempt);
+        };
+        let (pool, app) = (&self.inner.parts.pool, self.run.call.program.app);
+        let submitted = if runs == 1 { pool.submit(app, job) } else { pool.submit_again(app, job) };
+        if let Err(refused) = submitted {
+            return Err(self.give_up(match refused {
+                Refused::Busy => Unavailable::Busy,
+                Refused::ShuttingDown => Unavailable::ShuttingDown,
+            }));
+        }
+        // The answer is lost only by a panic, which the pool reports.
+        self.telling(answered).await.map_err(|_| self.give_up(Unavailable::Log))
+    }
+
+    /// Waits for something, and meanwhile tells the log that the run began, should it have lasted for long.
+    async fn telling<T>(&mut self, what: impl Future<Output = T>) -> T {
+        if self.told != Told::NotYet {
+            return what.await;
+        }
+        let mut what = pin!(what);
+        tokio::select! {
+            biased;
+            done = &mut what => return done,
+            () = self.run.lasts() => {}
+        }
+        let (done, told) = join(what, self.tell()).await;
+        self.told = told;
+        done
+    }
+
+    /// Makes the beginning durable by itself.
+    async fn tell(&self) -> Told {
+        let parts = &self.inner.parts;
+        let event = self.run.started_event(parts.node.epoch());
+        match parts.committer.commit(Commit::new(parts.node.authority(), vec![event])).await {
+            Ok(_) => Told::Yes,
+            Err(CommitError::Unknown) => Told::Unknown,
+            Err(error) => {
+                warn!(%error, "Failed to tell the log that a run began; its end will");
+                Told::NotYet
+            }
+        }
+    }
+
+    /// Makes a try the run's end; hands its reads back when that cannot be.
+    async fn commit(&mut self, tried: Tried) -> Result<Finished, (CommitError, Vec<Read>)> {
+        let outcome = self.outcome(&tried.finished);
+        match self.append(tried.events, tried.reads.clone(), outcome).await {
+            Ok(()) => Ok(tried.finished),
+            Err(error) => Err((error, tried.reads)),
+        }
+    }
+
+    async fn append(
+        &mut self,
+        mut events: Vec<NewEvent>,
+        reads: Vec<Read>,
+        outcome: Option<Outcome>,
+    ) -> Result<(), CommitError> {
+        let parts = &self.inner.parts;
+        match self.told {
+            Told::NotYet => events.insert(0, self.run.started_event(parts.node.epoch())),
+            Told::Yes => {}
+            Told::Unknown => return Err(CommitError::Unknown),
+        }
+        let commit = Commit { events, reads, authority: parts.node.authority(), outcome };
+        let committed = parts.committer.commit(commit).await;
+        if committed == Err(CommitError::Unknown) {
+            self.told = Told::Unknown;
+        }
+        committed.map(|_| ())
+    }
+
+    /// What an idempotent request is to be answered from now on. A failure frees the key instead, as whoever claimed it does.
+    fn outcome(&self, finished: &Finished) -> Option<Outcome> {
+        let claim = self.run.call.idempotency.clone()?;
+        let answer = finished.result.as_ref().ok().filter(|answer| answer.status < 500)?;
+        let kept = Kept::of(self.run.call.invocation, answer);
+        Some(Outcome { sealed: idempotency::seal(&self.run.key, &claim.scope, &kept), claim })
+    }
+
+    /// Ends the run badly for a reason outside of it, durably.
+    async fn fail(&mut self, failure: Failure) -> Result<Finished, Unavailable> {
+        let duration = self.run.lasted();
+        let event = self.run.failed_event(&failure, duration, self.runs);
+        match self.append(vec![event], Vec::new(), None).await {
+            Ok(()) => {
+                Ok(Finished { result: Err(failure), logs: Vec::new(), duration_us: micros(duration), operations: 0 })
+            }
+            Err(error) => Err(self.give_up(unavailable(&error))),
+        }
+    }
+
+    /// Its end could not be committed as it was, and a repetition would not change that.
+    async fn not_committed(&mut self, error: CommitError) -> Result<Finished, Unavailable> {
+        let (reason, message) = match error {
+            CommitError::Rejected(Rejected::NotANumber) => {
+                (FailureReason::KvNotANumber, "`increment` on a value that is no integer, or past the range of one")
+            }
+            CommitError::Rejected(Rejected::Invalid { constraint }) => {
+                warn!(constraint, "The database refused what a run wrote");
+                let message = "the database refused what the run wrote: look for characters or sizes it cannot store";
+                (FailureReason::Threw, message)
+            }
+            CommitError::Rejected(Rejected::Unclaimed) => {
+                let message = "the idempotency key was given to another attempt meanwhile: ask again for its outcome";
+                (FailureReason::Conflict, message)
+            }
+            // Staleness is not final and never comes here.
+            CommitError::Rejected(Rejected::Stale)
+            | CommitError::Busy
+            | CommitError::Unavailable
+            | CommitError::Unknown
+            | CommitError::Revoked => return Err(self.give_up(unavailable(&error))),
+        };
+        self.fail(failure(reason, message.to_owned())).await
+    }
+
+    /// The run wrote nothing. When the log knows that it began, it is told that it ended, as soon as it listens.
+    fn give_up(&mut self, why: Unavailable) -> Unavailable {
+        if self.told == Told::Yes {
+            let failure = failure(FailureReason::Abandoned, format!("the run's end could not be committed: {why}"));
+            let event = self.run.failed_event(&failure, self.run.lasted(), self.runs);
+            let owed = owe(Arc::clone(&self.inner), event);
+            self.inner.courses.spawn_on(owed, &self.inner.handle);
+        }
+        why
+    }
+}
+
+/// Offers an event to the log until it takes it, or until others may speak for this node.
+async fn owe(inner: Arc<Inner>, event: NewEvent) {
+    let parts = &inner.parts;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let commit = Commit::new(parts.node.authority(), vec![event.clone()]);
+        match parts.committer.commit(commit).await {
+            Err(CommitError::Busy | CommitError::Unavailable) => sleep(pause).await,
+            Ok(_) | Err(CommitError::Rejected(_) | CommitError::Unknown | CommitError::Revoked) => return,
+        }
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// What a run was overtaken on, and its turns for that: held from the second try on until its commit is answered, so that
+/// contenders go through one after another.
+#[derive(Default)]
+struct Contention {
+    keys: HashSet<Key>,
+    turns: Vec<Turn>,
+}
+
+impl Contention {
+    /// Waits for the turns of what was read; false, when the run's time was up before they came.
+    async fn line_up(&mut self, turns: &Turns, overtaken: &[Read], run: &Run) -> bool {
+        let keys = keys(turns, overtaken);
+        if self.keys.is_superset(&keys) {
+            return true;
+        }
+        self.keys.extend(keys);
+        // All are given back before all are taken: holding some while waiting for others could wait for ever.
+        self.turns.clear();
+        match turns.take_all(self.keys.iter().copied(), run.deadline().into()).await {
+            Ok(taken) => {
+                self.turns = taken;
+                true
+            }
+            Err(_late) => false,
+        }
+    }
+}
+
+/// What a run that read this contends for.
+fn keys(turns: &Turns, reads: &[Read]) -> HashSet<Key> {
+    let each = reads.len() <= MAX_KEYS_IN_LINE;
+    let of = |read: &Read| match read {
+        Read::Kv { app, collection, key, .. } if each => Some(turns.key(&(app, "kv", collection, key))),
+        Read::Kv { app, collection, .. } | Read::KvRange { app, collection, .. } => {
+            Some(turns.key(&(app, "kv", collection)))
+        }
+        Read::Config { .. } => None,
+    };
+    reads.iter().filter_map(of).collect()
+}
+
+/// What a caller is told of a commit that was not made, or of which nobody knows.
+const fn unavailable(error: &CommitError) -> Unavailable {
+    match error {
+        CommitError::Busy => Unavailable::Busy,
+        CommitError::Rejected(_) | CommitError::Unavailable | CommitError::Unknown | CommitError::Revoked => {
+            Unavailable::Log
+        }
+    }
+}
+
+fn conflict(runs: u32) -> Failure {
+    let times = if runs == 1 { "once".to_owned() } else { format!("{runs} times") };
+    let message = format!(
+        "the script ran {times}, and each time others changed what it had read, until its time was up: try again"
+    );
+    failure(FailureReason::Conflict, message)
+}

@@ -1,0 +1,123 @@
+//! Takes a call from its beginning to its durable end.
+//!
+//! A run is one transaction: what it wrote is committed with its completion event, if what it read still holds. When it does
+//! not, the run is repeated, holding the turn for the keys it read, until its time is up. What the caller gets is in the log.
+//!
+//! [`Runner`] is the way in. A `Course` is one call on its way through all its tries, `Attempt` one of these.
+
+mod attempt;
+mod course;
+mod recording;
+mod source;
+
+use std::{sync::Arc, time::Instant};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use picloud_core::{
+    keys::Keyring,
+    limits::Limits,
+    log::{Committer, Node},
+    run::{Call, Diagnostic, Finished, Invoker, Unavailable},
+};
+use sqlx::PgPool;
+use tokio::{runtime::Handle, time::timeout_at};
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use self::{attempt::Run, course::Course};
+use crate::{
+    pool::{Pool, StillRunning},
+    sandbox::Sandbox,
+    turns::Turns,
+};
+
+/// Runs scripts on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Runner {
+    inner: Arc<Inner>,
+}
+
+/// What a runner leans on.
+pub struct RunnerParts {
+    /// Compiles and runs.
+    pub sandbox: Sandbox,
+    /// Where scripts compute.
+    pub pool: Pool,
+    /// Where what they did goes.
+    pub committer: Committer,
+    /// By what right.
+    pub node: Node,
+    /// What recordings are under.
+    pub keyring: Keyring,
+    /// Where they read.
+    pub database: PgPool,
+}
+
+struct Inner {
+    parts: RunnerParts,
+    turns: Turns,
+    handle: Handle,
+    /// All calls on their way; closed when no more are taken.
+    courses: TaskTracker,
+}
+
+impl Runner {
+    /// A runner on the present tokio runtime.
+    #[must_use]
+    pub fn new(parts: RunnerParts) -> Self {
+        let inner = Inner { parts, turns: Turns::default(), handle: Handle::current(), courses: TaskTracker::new() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Takes no more calls and waits until the end of each that was taken is durable. The committer must outlive this.
+    /// Blocks: not to be called on a runtime's thread.
+    ///
+    /// # Errors
+    /// When some have not ended by the deadline.
+    pub fn drain(&self, deadline: Instant) -> Result<(), StillRunning> {
+        let Inner { parts, handle, courses, .. } = &*self.inner;
+        courses.close();
+        // Within the runtime: timers belong to one.
+        if handle.block_on(async { timeout_at(deadline.into(), courses.wait()).await }).is_err() {
+            let queued = parts.pool.load().queued;
+            return Err(StillRunning { running: courses.len().saturating_sub(queued), queued });
+        }
+        parts.pool.join(deadline)
+    }
+}
+
+impl Invoker for Runner {
+    fn invoke(&self, call: Call) -> BoxFuture<'static, Result<Finished, Unavailable>> {
+        let inner = Arc::clone(&self.inner);
+        if inner.courses.is_closed() {
+            return async { Err(Unavailable::ShuttingDown) }.boxed();
+        }
+        // A task of its own: whoever asked may go away, the run does not.
+        let task = self.inner.courses.spawn_on(inner.run(call), &self.inner.handle);
+        task.map(|ended| {
+            ended.unwrap_or_else(|panic| {
+                error!(%panic, "A run's task ended before the run");
+                Err(Unavailable::Log)
+            })
+        })
+        .boxed()
+    }
+
+    fn validate(&self, source: &str, limits: &Limits) -> Vec<Diagnostic> {
+        self.inner.parts.sandbox.validate(source, limits)
+    }
+}
+
+impl Inner {
+    async fn run(self: Arc<Self>, call: Call) -> Result<Finished, Unavailable> {
+        let app = call.program.app;
+        let key = match self.parts.keyring.known(app) {
+            Some(key) => key,
+            None => self.parts.keyring.app(app).await.map_err(|error| {
+                error!(%error, app.id = %app, "Failed to get an app's data key");
+                Unavailable::Log
+            })?,
+        };
+        Course::new(self, Run::new(call, key)).to_its_end().await
+    }
+}

@@ -1,0 +1,76 @@
+//! Stored data for a run: blocks the run's thread, gives its permit back meanwhile, and never waits past its deadline.
+
+use std::{future::Future, time::Instant};
+
+use picloud_core::{
+    id::AppId,
+    log::{Committer, Position, Read},
+};
+use picloud_projections::kv::{self, Entry};
+use sqlx::PgPool;
+use tokio::{runtime::Handle, time::timeout_at};
+use tracing::warn;
+
+use crate::{
+    effects::{Source, SourceError, Stored},
+    pool::Permit,
+};
+
+/// Reads the database for one run.
+pub(super) struct Database {
+    pub pool: PgPool,
+    pub committer: Committer,
+    pub handle: Handle,
+    pub permit: Permit,
+    pub app: AppId,
+    pub deadline: Instant,
+}
+
+impl Database {
+    fn wait<T>(&self, question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, SourceError> {
+        let deadline = self.deadline.into();
+        match self.permit.wait(|| self.handle.block_on(async { timeout_at(deadline, question).await })) {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                warn!(%error, "Failed to read stored data for a run");
+                Err(SourceError::Unavailable)
+            }
+            Err(_) => Err(SourceError::Deadline),
+        }
+    }
+}
+
+impl Source for Database {
+    fn get(&mut self, collection: &str, key: &str) -> Result<(Stored, Position), SourceError> {
+        // Taken before: what the answer shows is at least as new.
+        let head = self.committer.head();
+        let entry = self.wait(kv::get(&self.pool, self.app, collection, key))?;
+        Ok((entry.map(stored).unwrap_or_default(), head))
+    }
+
+    fn list(
+        &mut self,
+        collection: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<(String, Stored)>, Position), SourceError> {
+        let head = self.committer.head();
+        let entries = self.wait(kv::list(&self.pool, self.app, collection, prefix, after, limit))?;
+        Ok((entries.into_iter().map(|mut entry| (std::mem::take(&mut entry.key), stored(entry))).collect(), head))
+    }
+
+    fn check(&mut self, reads: &[Read]) -> Result<Position, SourceError> {
+        let head = self.committer.head();
+        // What was listed only the committer can check exactly; it does, when the run commits.
+        if self.wait(kv::still_hold(&self.pool, reads))? { Ok(head) } else { Err(SourceError::Conflict) }
+    }
+
+    fn breathe(&self) {
+        self.permit.breathe();
+    }
+}
+
+fn stored(entry: Entry) -> Stored {
+    Stored { value: Some(entry.value), version: entry.version, expires_at: entry.expires_at }
+}
