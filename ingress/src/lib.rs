@@ -1,5 +1,6 @@
 //! Everything that comes in over HTTP: parsed into types, authorised, turned into a run, and answered.
 
+pub mod admin;
 pub mod data_plane;
 pub mod health;
 pub mod problem;

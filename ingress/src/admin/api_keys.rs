@@ -1,0 +1,209 @@
+//! API keys: minted, shown once, listed by their prefix, revoked.
+
+use axum::{
+    Json as Answer,
+    extract::{Path, State},
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+use picloud_core::{
+    capability::Capability,
+    event::api_key,
+    id::{AccountId, ApiKeyId, AppId},
+};
+use picloud_projections::setup::ApiKey;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
+
+use super::{
+    Plane,
+    access::{Caller, short, visible_app},
+    body::Json,
+    names,
+    page::{self, Page},
+    params::Params,
+    time::Time,
+    write::{NoContent, Shown, Written, database},
+};
+use crate::problem::{Kind, Problem};
+
+/// How much of a key is shown for it to be recognised by.
+const PREFIX_CHARS: usize = 12;
+
+/// A new key and its secret, which is nowhere else.
+pub(super) struct Secret {
+    pub(super) id: ApiKeyId,
+    pub(super) text: String,
+}
+
+impl Secret {
+    /// `pic_` and 32 random bytes.
+    pub(super) fn generate() -> Self {
+        let mut random = [0_u8; 32];
+        getrandom::fill(&mut random).expect("the operating system hands out random bytes");
+        Self { id: ApiKeyId::generate(), text: format!("pic_{}", BASE64_URL_SAFE_NO_PAD.encode(random)) }
+    }
+
+    /// The event of its making.
+    pub(super) fn minted(
+        &self,
+        name: String,
+        scopes: Vec<Capability>,
+        app: Option<AppId>,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> api_key::Minted {
+        let prefix = self.text[..PREFIX_CHARS].to_owned();
+        api_key::Minted { key: self.id, name, prefix, scopes, app, account: None, expires_at }
+    }
+
+    /// Stores its hash. Before the commit: a key that is in the log works.
+    pub(super) async fn store(&self, pool: &PgPool, app: Option<AppId>) -> Result<(), sqlx::Error> {
+        let hash = Sha256::digest(self.text.as_bytes());
+        sqlx::query!(
+            "insert into live.secret_material (id, kind, app_id, material) values ($1, 'api_key', $2, $3)",
+            self.id.uuid(),
+            app.map(AppId::uuid),
+            hash.as_slice()
+        )
+        .execute(pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Removes the hash of a key that came to nothing.
+    pub(super) async fn discard(&self, pool: &PgPool) {
+        let deleted =
+            sqlx::query!("delete from live.secret_material where id = $1 and kind = 'api_key'", self.id.uuid())
+                .execute(pool)
+                .await;
+        if let Err(error) = deleted {
+            tracing::warn!(%error, api_key.id = %self.id, "Failed to remove the hash of a key that was not minted");
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewKey {
+    name: String,
+    scopes: Vec<String>,
+    /// Id or slug.
+    app: Option<String>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct KeyForm {
+    id: ApiKeyId,
+    name: String,
+    prefix: String,
+    scopes: Vec<Capability>,
+    app: Option<AppId>,
+    account: Option<AccountId>,
+    expires_at: Option<Time>,
+    created_at: Time,
+}
+
+impl KeyForm {
+    fn of(key: &ApiKey) -> Self {
+        Self {
+            id: key.id,
+            name: key.name.clone(),
+            prefix: key.prefix.clone(),
+            scopes: key.scopes.clone(),
+            app: key.app,
+            account: key.account,
+            expires_at: key.expires_at.map(Time),
+            created_at: Time(key.id.ulid().datetime().into()),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct MintedForm {
+    #[serde(flatten)]
+    form: KeyForm,
+    /// The whole key. It is shown here and never again.
+    key: String,
+}
+
+pub(super) async fn list(
+    State(plane): State<Plane>,
+    Params(wanted): Params<page::Wanted>,
+) -> Result<Answer<Page<KeyForm>>, Problem> {
+    let setup = plane.setup.get();
+    wanted.of(setup.keys.values().map(|key| KeyForm::of(key)), |key| key.id.to_string()).map(Answer)
+}
+
+pub(super) async fn mint(
+    State(plane): State<Plane>,
+    caller: Caller,
+    Json(new): Json<NewKey>,
+) -> Result<Written<Shown<MintedForm>>, Problem> {
+    let setup = plane.setup.get();
+    if new.name.trim().is_empty() {
+        return Err(Problem::new(Kind::InvalidInput, "a key needs a name to be told from others").field("name"));
+    }
+    names::text("name", &new.name, 100)?;
+    let app = new.app.as_deref().map(|named| visible_app(&caller, &setup, named)).transpose()?.map(|app| app.id);
+    let scopes = scopes(&caller, &new.scopes, app)?;
+    if new.expires_at.is_some_and(|expires_at| expires_at <= Utc::now()) {
+        let detail = "`expires_at` is in the past: the key would never work";
+        return Err(Problem::new(Kind::InvalidInput, detail).field("expires_at"));
+    }
+    let secret = Secret::generate();
+    secret.store(&plane.pool, app).await.map_err(|error| database(&error))?;
+    let minted = secret.minted(new.name, scopes, app, new.expires_at);
+    let committed = plane.append(&caller, app, vec![minted.into()], Vec::new()).await?;
+    let setup = plane.setup.get();
+    let form = setup.keys.values().find(|key| key.id == secret.id).map(|key| KeyForm::of(key));
+    let form = form.ok_or_else(|| Problem::internal(&Lost))?;
+    let cursor = plane.seal(&*plane.cursor_key(app).await?, committed.last);
+    Ok(Written { status: StatusCode::CREATED, cursor, body: Shown(MintedForm { form, key: secret.text }) })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a key that was just minted is not in the setup")]
+struct Lost;
+
+/// The scopes of a new key: known, of use, and none that its maker does not hold.
+fn scopes(caller: &Caller, names: &[String], app: Option<AppId>) -> Result<Vec<Capability>, Problem> {
+    let invalid = |detail: String| Problem::new(Kind::InvalidInput, detail).field("scopes");
+    if names.is_empty() {
+        return Err(invalid("`scopes` is empty: name at least one capability".to_owned()));
+    }
+    let mut scopes = Vec::new();
+    for name in names {
+        let capability: Capability = name.parse().map_err(|unknown| {
+            let near = super::near::nearest(name, Capability::ALL.iter().map(|known| known.as_str()));
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            invalid(format!("{unknown}{hint}"))
+        })?;
+        if capability.is_instance() && app.is_some() {
+            return Err(invalid(format!("{capability} concerns the instance: a key bound to an app cannot have it")));
+        }
+        // A key for all apps is also for those that do not exist yet.
+        let reach = if capability.is_instance() { None } else { Some(app.unwrap_or_else(AppId::generate)) };
+        caller.must(capability, reach)?;
+        scopes.push(capability);
+    }
+    scopes.sort();
+    scopes.dedup();
+    Ok(scopes)
+}
+
+pub(super) async fn revoke(
+    State(plane): State<Plane>,
+    caller: Caller,
+    Path(named): Path<String>,
+) -> Result<Written<NoContent>, Problem> {
+    let setup = plane.setup.get();
+    let key = named.parse::<ApiKeyId>().ok().and_then(|id| setup.keys.values().find(|key| key.id == id));
+    let key = key.ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no API key `{}`", short(&named))))?;
+    let revoked = api_key::Revoked { key: key.id }.into();
+    let committed = plane.append(&caller, key.app, vec![revoked], Vec::new()).await?;
+    let cursor = plane.seal(&*plane.cursor_key(key.app).await?, committed.last);
+    Ok(Written { status: StatusCode::NO_CONTENT, cursor, body: NoContent })
+}

@@ -1,0 +1,114 @@
+//! Which events are wanted, as the query says it.
+
+use chrono::{DateTime, Utc};
+use picloud_core::{
+    event::Event,
+    id::{AppId, InvocationId},
+    log::{
+        Position,
+        read::{Direction, Filter},
+    },
+};
+use serde::Deserialize;
+
+use super::direction;
+use crate::{
+    admin::{access::short, near::nearest, page},
+    problem::{Kind, Problem},
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::admin) struct ListParams {
+    /// `kv.set`, or a noun for all its kinds; several with commas.
+    kind: Option<String>,
+    subject: Option<String>,
+    actor: Option<String>,
+    root: Option<InvocationId>,
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    after: Option<String>,
+    before: Option<String>,
+    /// What a page gave: `after` or `before`, whichever way the list goes.
+    cursor: Option<String>,
+    order: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::admin) struct StreamParams {
+    kind: Option<String>,
+    subject: Option<String>,
+    actor: Option<String>,
+    root: Option<InvocationId>,
+    pub(super) after: Option<String>,
+}
+
+impl ListParams {
+    pub(super) fn filter(&self, app: Option<AppId>) -> Result<Filter, Problem> {
+        Ok(Filter {
+            app: app.map(Some),
+            kinds: kinds(self.kind.as_deref())?,
+            subject: self.subject.clone(),
+            actor: self.actor.clone(),
+            root: self.root.map(InvocationId::uuid),
+            since: self.since,
+            until: self.until,
+        })
+    }
+
+    pub(super) fn direction(&self) -> Result<Direction, Problem> {
+        direction(self.order.as_deref())
+    }
+
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        page::limit(self.limit)
+    }
+
+    /// The positions between which to look, both excluded.
+    pub(super) fn bounds(
+        &self,
+        open: impl Fn(&'static str, &str) -> Result<Position, Problem>,
+    ) -> Result<(Position, Option<Position>), Problem> {
+        let mut after = self.after.as_deref().map(|text| open("after", text)).transpose()?;
+        let mut before = self.before.as_deref().map(|text| open("before", text)).transpose()?;
+        if let Some(cursor) = &self.cursor {
+            let position = open("cursor", cursor)?;
+            match self.direction()? {
+                Direction::Forward => after = Some(after.map_or(position, |after| after.max(position))),
+                Direction::Backward => before = Some(before.map_or(position, |before| before.min(position))),
+            }
+        }
+        Ok((after.unwrap_or_default(), before))
+    }
+}
+
+impl StreamParams {
+    pub(super) fn filter(&self, app: Option<AppId>) -> Result<Filter, Problem> {
+        Ok(Filter {
+            app: app.map(Some),
+            kinds: kinds(self.kind.as_deref())?,
+            subject: self.subject.clone(),
+            actor: self.actor.clone(),
+            root: self.root.map(InvocationId::uuid),
+            since: None,
+            until: None,
+        })
+    }
+}
+
+/// Kinds or nouns; one that there is not would silently find nothing.
+fn kinds(text: Option<&str>) -> Result<Vec<String>, Problem> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let known = || Event::KINDS.iter().flat_map(|(kind, _)| [*kind, kind.split('.').next().unwrap_or_default()]);
+    let check = |kind: &str| {
+        if known().any(|known| known == kind) {
+            return Ok(kind.to_owned());
+        }
+        let hint = nearest(kind, known()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let detail = format!("`{}` is not a kind of event{hint}", short(kind).escape_debug());
+        Err(Problem::new(Kind::InvalidInput, detail).field("kind"))
+    };
+    text.split(',').map(|kind| check(kind.trim())).collect()
+}

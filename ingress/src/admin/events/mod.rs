@@ -1,0 +1,101 @@
+//! The events of an app, or of the instance: what happened, by whom, as CloudEvents.
+
+mod cloud_event;
+mod filter;
+mod stream;
+
+use axum::{Json as Answer, extract::State, response::Response};
+use http::HeaderMap;
+use picloud_core::{
+    capability::Capability,
+    id::AppId,
+    log::{
+        Position,
+        read::{Direction, ReadError},
+    },
+};
+
+pub(super) use cloud_event::{CloudEvent, Scope};
+
+use self::filter::{ListParams, StreamParams};
+use super::{
+    AdminPlane, Plane,
+    access::{Caller, InApp},
+    page::Page,
+    params::Params,
+    write::database,
+};
+use crate::problem::{Kind, Problem};
+
+pub(super) async fn list_app(
+    State(plane): State<Plane>,
+    InApp(app): InApp,
+    Params(params): Params<ListParams>,
+) -> Result<Answer<Page<CloudEvent>>, Problem> {
+    plane.events(Some(app.id), &params).await.map(Answer)
+}
+
+pub(super) async fn list_instance(
+    State(plane): State<Plane>,
+    Params(params): Params<ListParams>,
+) -> Result<Answer<Page<CloudEvent>>, Problem> {
+    plane.events(None, &params).await.map(Answer)
+}
+
+pub(super) async fn stream_app(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    headers: HeaderMap,
+    Params(params): Params<StreamParams>,
+) -> Result<Response, Problem> {
+    let needs = (Capability::AppReadLog, Some(app.id));
+    stream::open(plane, caller, needs, &headers, &params).await
+}
+
+pub(super) async fn stream_instance(
+    State(plane): State<Plane>,
+    caller: Caller,
+    headers: HeaderMap,
+    Params(params): Params<StreamParams>,
+) -> Result<Response, Problem> {
+    stream::open(plane, caller, (Capability::InstanceReadLog, None), &headers, &params).await
+}
+
+impl AdminPlane {
+    /// A page of the events of an app, or (`None`) of all.
+    async fn events(&self, app: Option<AppId>, params: &ListParams) -> Result<Page<CloudEvent>, Problem> {
+        let scope = Scope::new(self, app).await?;
+        let filter = params.filter(app)?;
+        let (direction, limit) = (params.direction()?, params.limit()?);
+        let (after, before) = params.bounds(|field, text| self.open(&scope.key, field, text))?;
+        let head = self.reader.head().await.map_err(|error| database(&error))?;
+        let up_to = before.map_or(head, |before| Position(before.0 - 1).min(head));
+        let found = self.reader.list(&filter, direction, after, up_to, limit + 1).await;
+        let mut found = found.map_err(|error| unreadable(&error))?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let cursor = found.last().filter(|_| has_more).map(|last| scope.seal(last.position));
+        Ok(Page { items: found.iter().map(|recorded| scope.show(recorded)).collect(), cursor })
+    }
+}
+
+/// Events could not be read.
+pub(super) fn unreadable(error: &ReadError) -> Problem {
+    match error {
+        ReadError::Database(error) => database(error),
+        ReadError::Undecodable { .. } => Problem::internal(error),
+    }
+}
+
+/// Which way a list goes.
+fn direction(order: Option<&str>) -> Result<Direction, Problem> {
+    match order {
+        Some("asc") => Ok(Direction::Forward),
+        None | Some("desc") => Ok(Direction::Backward),
+        Some(other) => {
+            let detail = format!("order is `{}`: allowed are `asc` and `desc`", super::access::short(other));
+            Err(Problem::new(Kind::InvalidInput, detail).field("order"))
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Events as they happen, over server-sent events: history from a cursor on, then live, without gap or duplicate.
+//!
+//! The place in the log is all that a stream remembers. A reader that is slow makes its own stream wait, which then reads
+//! what it missed from the log; nobody else notices.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use picloud_core::{
+    capability::Capability,
+    id::AppId,
+    log::{
+        Follow, Position, Recorded,
+        read::{Filter, ReadError},
+    },
+};
+use serde::Serialize;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tracing::warn;
+
+use super::{Scope, filter::StreamParams};
+use crate::{
+    admin::{AdminPlane, access::Caller, write::database},
+    problem::Problem,
+};
+
+/// How often a quiet stream says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Frames on their way to a reader; more wait in the log.
+const BUFFER: usize = 16;
+
+/// Opens the stream from where the reader stood.
+pub(super) async fn open(
+    plane: Arc<AdminPlane>,
+    caller: Caller,
+    needs: (Capability, Option<AppId>),
+    headers: &HeaderMap,
+    params: &StreamParams,
+) -> Result<Response, Problem> {
+    let app = needs.1;
+    let filter = params.filter(app)?;
+    let scope = Scope::new(&plane, app).await?;
+    // A reconnecting EventSource repeats its first URL: where it got to is in the header.
+    let given = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
+    let (from, is_reset) = match given.or(params.after.as_deref()) {
+        None => (plane.tail.position(), false),
+        Some(cursor) => match plane.resume(&scope, cursor).await? {
+            Some(position) => (position, false),
+            None => (plane.tail.position(), true),
+        },
+    };
+    let (sender, receiver) = mpsc::channel(BUFFER);
+    let stream = Stream { plane, caller, needs, filter, scope, sender, told: from };
+    tokio::spawn(stream.run(from, is_reset));
+    let frames = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
+    let mut response = Body::from_stream(frames).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // nginx would keep frames until its buffer is full.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+impl AdminPlane {
+    /// Where a cursor stands; none when it is not one of this log as it is now.
+    async fn resume(&self, scope: &Scope, cursor: &str) -> Result<Option<Position>, Problem> {
+        let Ok(position) = self.open(&scope.key, "after", cursor) else { return Ok(None) };
+        let head = self.reader.head().await.map_err(|error| database(&error))?;
+        Ok((position <= head).then_some(position))
+    }
+}
+
+/// One reader's stream.
+struct Stream {
+    plane: Arc<AdminPlane>,
+    caller: Caller,
+    needs: (Capability, Option<AppId>),
+    filter: Filter,
+    scope: Scope,
+    sender: mpsc::Sender<Bytes>,
+    /// The place of the last id that was sent.
+    told: Position,
+}
+
+/// The reader has gone.
+struct Gone;
+
+#[derive(Serialize)]
+struct Control {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    cursor: String,
+}
+
+type Next = (Follow, Result<Option<Vec<Recorded>>, ReadError>);
+
+impl Stream {
+    /// Ends when the reader goes, may not read any more, or the node stops.
+    async fn run(mut self, from: Position, is_reset: bool) {
+        let head = self.plane.tail.position().max(from);
+        // Whether the reader is still there is the only thing that can go wrong, and then there is nobody to tell.
+        let _ = self.tell(from, is_reset, head).await;
+    }
+
+    async fn tell(&mut self, from: Position, is_reset: bool, head: Position) -> Result<(), Gone> {
+        self.send(format!("retry: {}\n\n", retry_ms())).await?;
+        if is_reset {
+            self.control("reset", Some("gone"), from).await?;
+        }
+        let mut is_history = true;
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if from >= head {
+            is_history = false;
+            self.control("up-to-date", None, from).await?;
+        }
+        let mut cursor = from;
+        // Held across the loop: dropping it half-way could lose what it had taken.
+        let mut next = Box::pin(advance(self.plane.tail.follow(from)));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.plane.stop.cancelled() => return self.control("closed", Some("shutting_down"), cursor).await,
+                () = self.sender.closed() => return Err(Gone),
+                _ = heartbeat.tick() => {
+                    if !self.may() {
+                        return self.control("closed", Some("unauthorized"), cursor).await;
+                    }
+                    if cursor > self.told && !is_history {
+                        self.control("up-to-date", None, cursor).await?;
+                    } else {
+                        self.send(":\n\n".to_owned()).await?;
+                    }
+                }
+                (follow, news) = &mut next => {
+                    cursor = follow.cursor();
+                    next.set(advance(follow));
+                    match news {
+                        Ok(Some(events)) if self.may() => self.events(&events).await?,
+                        Ok(Some(_)) => return self.control("closed", Some("unauthorized"), self.told).await,
+                        Ok(None) => return self.control("closed", Some("shutting_down"), cursor).await,
+                        Err(error) => {
+                            warn!(%error, "Failed to read the log for a stream; trying again in a second");
+                            sleep(Duration::from_secs(1)).await;
+                        }
+                    }
+                    if is_history && cursor >= head {
+                        is_history = false;
+                        self.control("up-to-date", None, cursor).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the reader may still read: its key may have been revoked since.
+    fn may(&self) -> bool {
+        self.caller.still_may(&self.plane.setup.get(), self.needs.0, self.needs.1)
+    }
+
+    async fn events(&mut self, events: &[Recorded]) -> Result<(), Gone> {
+        for recorded in events.iter().filter(|recorded| self.filter.matches(recorded)) {
+            let data = serde_json::to_string(&self.scope.show(recorded)).expect("events are plain data");
+            let id = self.scope.seal(recorded.position);
+            let frame = format!("id: {id}\nevent: message\ndata: {data}\n\n");
+            self.sender.send(frame.into()).await.map_err(|_| Gone)?;
+            self.told = recorded.position;
+        }
+        Ok(())
+    }
+
+    async fn control(&mut self, event: &str, reason: Option<&'static str>, at: Position) -> Result<(), Gone> {
+        let cursor = self.scope.seal(at);
+        let data = Control { reason, cursor: cursor.clone() };
+        let data = serde_json::to_string(&data).expect("control frames are plain data");
+        self.told = at;
+        self.send(format!("id: {cursor}\nevent: {event}\ndata: {data}\n\n")).await
+    }
+
+    async fn send(&self, frame: String) -> Result<(), Gone> {
+        self.sender.send(frame.into()).await.map_err(|_| Gone)
+    }
+}
+
+async fn advance(mut follow: Follow) -> Next {
+    let news = follow.next().await;
+    (follow, news)
+}
+
+/// Between one and three seconds: after a restart not everybody comes at once.
+fn retry_ms() -> u64 {
+    let random = picloud_core::id::RequestId::generate().ulid().random();
+    1_000 + (random % 2_000) as u64
+}

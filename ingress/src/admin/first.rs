@@ -1,0 +1,82 @@
+//! The first start: an app to deploy to and a key to do it with.
+
+use picloud_core::{
+    capability::Capability,
+    event::{Actor, app, domain},
+    id::{AppId, DomainId},
+    log::{Commit, CommitError, Committer, NewEvent, Node, Position, Read, Rejected},
+};
+use sqlx::PgPool;
+
+use super::api_keys::Secret;
+
+/// The hosts of the `default` app: this machine, however it is called.
+const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// Why the first start did not get so far.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstStartError {
+    /// The database could not be asked.
+    #[error("failed to look for apps and API keys")]
+    Database(#[from] sqlx::Error),
+    /// The first app or key could not be written.
+    #[error("failed to set up the first app and API key")]
+    Commit(#[from] CommitError),
+}
+
+/// Makes the app `default` when there is no app, and the first API key when there has never been one: the key, which is
+/// shown nowhere else. Of several nodes that start at once one makes each.
+///
+/// # Errors
+/// [`FirstStartError`]. Calling it again is safe.
+pub async fn first_start(pool: &PgPool, committer: &Committer, node: &Node) -> Result<Option<String>, FirstStartError> {
+    make_default_app(pool, committer, node).await?;
+    mint_first_key(pool, committer, node).await
+}
+
+async fn make_default_app(pool: &PgPool, committer: &Committer, node: &Node) -> Result<(), FirstStartError> {
+    let exists = sqlx::query_scalar!(r#"select exists (select from state.app) as "exists!""#).fetch_one(pool).await?;
+    if exists {
+        return Ok(());
+    }
+    let id = AppId::generate();
+    let created = app::Created { app: id, slug: "default".to_owned() };
+    let mut events = vec![NewEvent::new(Some(id), &Actor::SYSTEM, created)];
+    for host in HOSTS {
+        let claimed = domain::Claimed { domain: DomainId::generate(), host: host.to_owned() };
+        events.push(NewEvent::new(Some(id), &Actor::SYSTEM, claimed));
+    }
+    match committer.commit(Commit::new(node.authority(), events)).await {
+        Ok(_) => Ok(()),
+        // Another node was quicker: its app is the one.
+        Err(CommitError::Rejected(Rejected::Invalid { constraint: Some(constraint) }))
+            if matches!(&*constraint, "app_slug_unique" | "domain_host_unique") =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn mint_first_key(pool: &PgPool, committer: &Committer, node: &Node) -> Result<Option<String>, FirstStartError> {
+    // Before looking: a key that another node mints after this makes ours stale.
+    let as_of = sqlx::query_scalar!(r#"select log.find_head() as "head!""#).fetch_one(pool).await?;
+    let exists =
+        sqlx::query_scalar!(r#"select exists (select from state.api_key) as "exists!""#).fetch_one(pool).await?;
+    if exists {
+        return Ok(None);
+    }
+    let secret = Secret::generate();
+    secret.store(pool, None).await?;
+    let minted = secret.minted("local CLI".to_owned(), Capability::ALL.to_vec(), None, None);
+    let event = NewEvent::new(None, &Actor::SYSTEM, minted);
+    let reads = vec![Read::Config { app: None, as_of: Position(as_of) }];
+    match committer.commit(Commit { reads, ..Commit::new(node.authority(), vec![event]) }).await {
+        Ok(_) => Ok(Some(secret.text)),
+        Err(CommitError::Rejected(Rejected::Stale)) => {
+            secret.discard(pool).await;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,99 @@
+//! Stored values, to be looked at.
+
+use axum::{
+    Json as Answer,
+    extract::{Path, State},
+};
+use chrono::Utc;
+use picloud_projections::kv::{self, Entry};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    Plane,
+    access::{InApp, short},
+    names,
+    page::{self, Page},
+    params::Params,
+    time::Time,
+    write::database,
+};
+use crate::problem::{Kind, Problem};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Collection {
+    name: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct EntryForm {
+    key: String,
+    value: Box<RawValue>,
+    expires_at: Option<Time>,
+}
+
+impl EntryForm {
+    fn of(entry: Entry) -> Self {
+        Self { key: entry.key, value: entry.value, expires_at: entry.expires_at.map(Time) }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    prefix: String,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// An expired entry reads as absent, swept or not.
+fn is_alive(entry: &Entry) -> bool {
+    entry.expires_at.is_none_or(|expires_at| expires_at > Utc::now())
+}
+
+pub(super) async fn collections(
+    State(plane): State<Plane>,
+    InApp(app): InApp,
+    Params(wanted): Params<page::Wanted>,
+) -> Result<Answer<Page<Collection>>, Problem> {
+    let names = kv::collections(&plane.pool, app.id).await.map_err(|error| database(&error))?;
+    wanted.of(names.into_iter().map(|name| Collection { name }), |collection| collection.name.clone()).map(Answer)
+}
+
+pub(super) async fn list(
+    State(plane): State<Plane>,
+    InApp(app): InApp,
+    Path((_, collection)): Path<(String, String)>,
+    Params(wanted): Params<Wanted>,
+) -> Result<Answer<Page<EntryForm>>, Problem> {
+    names::word("collection", &collection)?;
+    storable("prefix", &wanted.prefix)?;
+    let limit = page::limit(wanted.limit)?;
+    let after = wanted.cursor.as_deref().map(page::after).transpose()?;
+    let found = kv::list(&plane.pool, app.id, &collection, &wanted.prefix, after.as_deref(), limit + 1).await;
+    let mut entries = found.map_err(|error| database(&error))?;
+    let has_more = entries.len() > limit;
+    entries.truncate(limit);
+    let cursor = entries.last().filter(|_| has_more).map(|entry| page::cursor(&entry.key));
+    Ok(Answer(Page { items: entries.into_iter().filter(is_alive).map(EntryForm::of).collect(), cursor }))
+}
+
+pub(super) async fn show(
+    State(plane): State<Plane>,
+    InApp(app): InApp,
+    Path((_, collection, key)): Path<(String, String, String)>,
+) -> Result<Answer<EntryForm>, Problem> {
+    names::word("collection", &collection)?;
+    storable("key", &key)?;
+    let found = kv::get(&plane.pool, app.id, &collection, &key).await.map_err(|error| database(&error))?;
+    found.filter(is_alive).map(EntryForm::of).map(Answer).ok_or_else(|| {
+        let detail = format!("the collection `{collection}` has no key `{}`", short(&key).escape_debug());
+        Problem::new(Kind::NotFound, detail)
+    })
+}
+
+/// U+0000 cannot be asked for: the database has no such text.
+fn storable(field: &'static str, text: &str) -> Result<(), Problem> {
+    names::text(field, text, usize::MAX)
+}

@@ -1,0 +1,138 @@
+//! The control plane's API, `/api/v1/admin/*`: how apps are set up, by whom, and what happened.
+//!
+//! - `endpoints` is the table of what there is and which capability each needs; `access` enforces it, once, for all.
+//! - A file a resource answers them. Whoever changes something decides on a picture of the app, and `write` appends the
+//!   decision if that picture still holds, or lets it be decided anew.
+//! - [`first_start`] makes the first app and the first key.
+//!
+//! Scripts never answer here: they are on the data plane's origin.
+
+mod access;
+mod api_keys;
+mod apps;
+mod body;
+mod cursors;
+mod deploy;
+mod domains;
+mod endpoints;
+mod env;
+mod events;
+mod first;
+mod instance;
+mod invocations;
+mod kv;
+mod names;
+mod near;
+mod page;
+mod params;
+mod routes;
+mod scripts;
+mod time;
+mod write;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, middleware::from_fn, response::Response, routing::get};
+use http::{Method, Uri};
+use picloud_core::{
+    id::HistoryId,
+    keys::Keyring,
+    limits::Limits,
+    log::{Committer, Node, Tail, read::Reader},
+    run::Invoker,
+};
+use picloud_projections::setup::LiveSetup;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+pub use endpoints::{ENDPOINTS, Endpoint, Requires};
+pub use first::{FirstStartError, first_start};
+
+use crate::{
+    health::{self, Health, Versions},
+    problem::{Kind, Problem},
+    request_id,
+};
+
+/// All that the control plane leans on.
+#[derive(Clone)]
+pub struct AdminPlane {
+    /// How apps are set up.
+    pub setup: LiveSetup,
+    /// Appends what is changed.
+    pub committer: Committer,
+    /// By what right.
+    pub node: Node,
+    /// The log as it grows.
+    pub tail: Tail,
+    /// The log as it was.
+    pub reader: Reader,
+    /// The database, for what is not kept in memory.
+    pub pool: PgPool,
+    /// The keys that cursors and recordings are under.
+    pub keyring: Keyring,
+    /// Which life of the log this is.
+    pub history: HistoryId,
+    /// Validates and runs scripts.
+    pub invoker: Arc<dyn Invoker>,
+    /// The most that a script's limits may be.
+    pub ceiling: Limits,
+    /// Where the planes are reached.
+    pub urls: Urls,
+    /// What runs here.
+    pub versions: Versions,
+    /// How the node is.
+    pub health: Arc<dyn Health>,
+    /// Cancelled when the node stops: streams say goodbye instead of being cut.
+    pub stop: CancellationToken,
+}
+
+/// Where the planes are reached, as links to them begin: no slash at the end.
+#[derive(Clone, Debug)]
+pub struct Urls {
+    /// The data plane.
+    pub public: String,
+    /// The control plane.
+    pub admin: String,
+}
+
+type Plane = Arc<AdminPlane>;
+
+/// The control plane as a router.
+pub fn router(plane: AdminPlane) -> Router {
+    let plane = Arc::new(plane);
+    endpoints::router(&plane)
+        .route("/healthz", get(async || health::healthz()))
+        .route("/readyz", get(async |State(plane): State<Plane>| health::readyz(&*plane.health)))
+        .route("/version", get(async |State(plane): State<Plane>| health::version(&plane.versions)))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(no_store))
+        .layer(from_fn(request_id::name))
+        .with_state(plane)
+}
+
+/// What is answered here is for who asked, now.
+async fn no_store(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn nothing_here(uri: Uri) -> Problem {
+    let path = uri.path();
+    let hint = match path.strip_suffix('/') {
+        Some(without) if !without.is_empty() => "; paths here have no slash at the end",
+        _ => "",
+    };
+    Problem::new(Kind::NotFound, format!("there is nothing at {}{hint}", &path[..path.floor_char_boundary(200)]))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let path = uri.path();
+    let path = &path[..path.floor_char_boundary(200)];
+    Problem::new(
+        Kind::MethodNotAllowed,
+        format!("{method} is not answered at {path}; the header `allow` names what is"),
+    )
+}

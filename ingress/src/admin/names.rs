@@ -1,0 +1,65 @@
+//! What things may be called.
+
+use super::access::short;
+use crate::problem::{Kind, Problem};
+
+/// A slug, script, queue or collection: `[a-z0-9][a-z0-9_-]{0,62}`.
+pub(super) fn word(field: &'static str, name: &str) -> Result<(), Problem> {
+    let is_word = (1..=63).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+        && !name.starts_with(['_', '-']);
+    let rule = "1 to 63 lower-case letters, digits, `_` and `-`, beginning with a letter or digit";
+    if is_word { Ok(()) } else { Err(refused(field, name, rule)) }
+}
+
+/// The name of a configuration value: `[A-Za-z_][A-Za-z0-9_]{0,62}`.
+pub(super) fn variable(field: &'static str, name: &str) -> Result<(), Problem> {
+    let is_variable = (1..=63).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !name.starts_with(|first: char| first.is_ascii_digit());
+    let rule = "1 to 63 letters, digits and `_`, not beginning with a digit";
+    if is_variable { Ok(()) } else { Err(refused(field, name, rule)) }
+}
+
+/// A text for people: a message, the name of a key.
+pub(super) fn text(field: &'static str, text: &str, max_chars: usize) -> Result<(), Problem> {
+    if text.contains('\0') {
+        return Err(Problem::new(
+            Kind::InvalidInput,
+            format!("`{field}` has the character U+0000, which cannot be stored"),
+        )
+        .field(field));
+    }
+    let chars = text.chars().count();
+    if chars > max_chars {
+        let detail = format!("`{field}` has {chars} characters: allowed are {max_chars}");
+        return Err(Problem::new(Kind::InvalidInput, detail).field(field));
+    }
+    Ok(())
+}
+
+fn refused(field: &'static str, name: &str, rule: &str) -> Problem {
+    let detail = format!("`{}` cannot be a {field}: allowed are {rule}", short(name).escape_debug());
+    Problem::new(Kind::InvalidInput, detail).field(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_the_database_takes() {
+        for good in ["a", "0", "shop", "a_b-c9", &"x".repeat(63)] {
+            assert!(word("name", good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "_a", "A", "a b", "ä", "a/b", &"x".repeat(64)] {
+            assert!(word("name", bad).is_err(), "{bad}");
+        }
+        for good in ["A", "_", "a9", &"x".repeat(63)] {
+            assert!(variable("name", good).is_ok(), "{good}");
+        }
+        for bad in ["", "9a", "a-b", "ä", &"x".repeat(64)] {
+            assert!(variable("name", bad).is_err(), "{bad}");
+        }
+    }
+}

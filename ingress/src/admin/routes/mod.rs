@@ -1,0 +1,193 @@
+//! Routes: which request runs which script.
+//!
+//! `wanted` reads what was sent; `check` says what it would conflict with; `matching` previews which route a request finds.
+
+pub(super) mod check;
+pub(super) mod matching;
+pub(super) mod wanted;
+
+use axum::{
+    Json as Answer,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use picloud_core::{
+    event::{
+        route::{Bound, Cors, Definition, Mode, RateLimit, Unbound, Updated},
+        script::ScriptKind,
+    },
+    id::{RouteId, ScriptId},
+    run::Record,
+};
+use picloud_projections::setup::{App, Route, Script};
+use serde::Serialize;
+
+use self::wanted::{RouteBody, RouteSaid, RouteWanted};
+use super::{
+    Plane,
+    access::{Caller, InApp, short},
+    body::Json,
+    page::{self, Page},
+    params::Params,
+    time::Time,
+    write::{NoContent, Shown, Written},
+};
+use crate::problem::{Kind, Problem};
+
+#[derive(Debug, Serialize)]
+pub(super) struct RouteForm {
+    id: RouteId,
+    /// `ANY` or one method.
+    method: String,
+    host: Option<String>,
+    path: String,
+    script: ScriptId,
+    script_name: Option<String>,
+    mode: Mode,
+    record: Record,
+    cors: Option<Cors>,
+    rate_limit: Option<RateLimit>,
+    rate_limit_per_address: Option<RateLimit>,
+    created_at: Time,
+}
+
+impl RouteForm {
+    pub(super) fn of(app: &App, route: &Route) -> Self {
+        let Definition { method, host, path, script, mode, record, cors, rate_limit, rate_limit_per_address } =
+            route.definition.clone();
+        Self {
+            id: route.id,
+            method: method.unwrap_or_else(|| "ANY".to_owned()),
+            host,
+            path,
+            script,
+            script_name: app.scripts.iter().find(|known| known.id == script).map(|script| script.name.clone()),
+            mode,
+            record,
+            cors,
+            rate_limit,
+            rate_limit_per_address,
+            created_at: Time(route.created_at),
+        }
+    }
+}
+
+/// A route's pattern as people write it: `POST /checkout`, `GET shop.example.com/`.
+pub(super) fn pattern_text(definition: &Definition) -> String {
+    let method = definition.method.as_deref().unwrap_or("ANY");
+    format!("{method} {}{}", definition.host.as_deref().unwrap_or_default(), definition.path)
+}
+
+fn find<'a>(app: &'a App, named: &str) -> Result<&'a Route, Problem> {
+    let id = named.parse::<RouteId>().ok();
+    app.routes.iter().find(|route| Some(route.id) == id).ok_or_else(|| {
+        let detail = format!("the app `{}` has no route `{}`", app.slug, short(named));
+        Problem::new(Kind::NotFound, detail).field("route")
+    })
+}
+
+/// The script of a route: one of the same app that can be run.
+pub(super) fn runnable<'a>(app: &'a App, named: &str) -> Result<&'a Script, Problem> {
+    let script = app.script(named).ok_or_else(|| {
+        let detail = format!("the app `{}` has no script `{}`", app.slug, short(named));
+        Problem::new(Kind::InvalidInput, detail).field("script")
+    })?;
+    match script.kind {
+        ScriptKind::Endpoint => Ok(script),
+        ScriptKind::Module => Err(is_module(&script.name)),
+    }
+}
+
+pub(super) fn is_module(name: &str) -> Problem {
+    let detail = format!("the script `{name}` is a module: it is imported by others and cannot answer a route");
+    Problem::new(Kind::InvalidInput, detail).field("script")
+}
+
+pub(super) async fn list(
+    InApp(app): InApp,
+    Params(wanted): Params<page::Wanted>,
+) -> Result<Answer<Page<RouteForm>>, Problem> {
+    let forms = app.routes.iter().map(|route| RouteForm::of(&app, route));
+    let key = |route: &RouteForm| {
+        format!(
+            "{}\u{1}{}\u{1}{}\u{1}{}",
+            route.path,
+            route.method,
+            route.host.as_deref().unwrap_or_default(),
+            route.id
+        )
+    };
+    wanted.of(forms, key).map(Answer)
+}
+
+pub(super) async fn show(
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Answer<RouteForm>, Problem> {
+    Ok(Answer(RouteForm::of(&app, find(&app, &named)?)))
+}
+
+pub(super) async fn bind(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    Json(body): Json<RouteBody>,
+) -> Result<Written<Shown<RouteForm>>, Problem> {
+    let (wanted, script) = read(body)?;
+    let decided = plane
+        .decide(&caller, app.id, |picture| {
+            let script = runnable(&picture.app, &script)?;
+            check::refuse_conflict(&wanted.pattern, &picture.app.routes, None)?;
+            let route = RouteId::generate();
+            Ok((vec![Bound { route, definition: wanted.definition(script.id) }.into()], route))
+        })
+        .await?;
+    let app = plane.picture(app.id).await?.app;
+    let form = RouteForm::of(&app, find(&app, &decided.value.to_string())?);
+    decided.answer(&plane, StatusCode::CREATED, Shown(form)).await
+}
+
+/// Replaces all that a route says.
+pub(super) async fn update(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+    Json(body): Json<RouteBody>,
+) -> Result<Written<Shown<RouteForm>>, Problem> {
+    let (wanted, script) = read(body)?;
+    let decided = plane
+        .decide(&caller, app.id, |picture| {
+            let route = find(&picture.app, &named)?;
+            let definition = wanted.definition(runnable(&picture.app, &script)?.id);
+            if definition == route.definition {
+                return Ok((Vec::new(), ()));
+            }
+            check::refuse_conflict(&wanted.pattern, &picture.app.routes, Some(route.id))?;
+            Ok((vec![Updated { route: route.id, definition }.into()], ()))
+        })
+        .await?;
+    let app = plane.picture(app.id).await?.app;
+    let form = RouteForm::of(&app, find(&app, &named)?);
+    decided.answer(&plane, StatusCode::OK, Shown(form)).await
+}
+
+fn read(body: RouteBody) -> Result<(RouteWanted, String), Problem> {
+    let (said, script): (RouteSaid, String) = body.split();
+    Ok((said.check()?, script))
+}
+
+pub(super) async fn unbind(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Written<NoContent>, Problem> {
+    let decided = plane
+        .decide(&caller, app.id, |picture| {
+            let route = find(&picture.app, &named)?.id;
+            Ok((vec![Unbound { route }.into()], ()))
+        })
+        .await?;
+    decided.no_content(&plane).await
+}

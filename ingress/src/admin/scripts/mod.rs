@@ -1,0 +1,254 @@
+//! Scripts: what there is, and the active version of each.
+//!
+//! - `step` decides what a wanted source comes to: a new version, an older one activated, or nothing.
+//! - `source` checks what was sent before anything is decided on it.
+
+pub(super) mod invoke;
+pub(super) mod source;
+pub(super) mod step;
+pub(super) mod versions;
+
+use axum::{
+    Json as Answer,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use picloud_core::{
+    event::script::{self, ScriptKind},
+    id::{ScriptId, VersionId},
+    limits::Limits,
+    run::Diagnostic,
+};
+use picloud_projections::setup::{Active, App, Script};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    source::{NewSource, Source},
+    step::Step,
+};
+use super::{
+    Plane,
+    access::{Caller, InApp, short},
+    body::Json,
+    names,
+    page::{self, Page},
+    params::Params,
+    time::Time,
+    write::{NoContent, Shown, Written},
+};
+use crate::problem::{Kind, Problem};
+
+#[derive(Debug, Serialize)]
+pub(super) struct ScriptForm {
+    id: ScriptId,
+    name: String,
+    kind: ScriptKind,
+    created_at: Time,
+    active: Option<ActiveForm>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ActiveForm {
+    version: VersionId,
+    number: u32,
+    sha256: String,
+    limits: Limits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+}
+
+impl ScriptForm {
+    /// Without the source, for lists.
+    fn brief(script: &Script) -> Self {
+        Self {
+            id: script.id,
+            name: script.name.clone(),
+            kind: script.kind,
+            created_at: Time(script.created_at),
+            active: script.active.as_ref().map(ActiveForm::brief),
+        }
+    }
+
+    fn full(script: &Script) -> Self {
+        let source = script.active.as_ref().map(|active| active.program.source.to_string());
+        let mut form = Self::brief(script);
+        if let Some(active) = &mut form.active {
+            active.source = source;
+        }
+        form
+    }
+}
+
+impl ActiveForm {
+    fn brief(active: &Active) -> Self {
+        Self {
+            version: active.version,
+            number: active.number,
+            sha256: active.sha256.clone(),
+            limits: active.limits,
+            source: None,
+        }
+    }
+}
+
+/// A script of an app, by its id or name.
+pub(super) fn find<'a>(app: &'a App, named: &str) -> Result<&'a Script, Problem> {
+    app.script(named).ok_or_else(|| {
+        let detail = format!("the app `{}` has no script `{}`", app.slug, short(named));
+        Problem::new(Kind::NotFound, detail).field("script")
+    })
+}
+
+pub(super) async fn list(
+    InApp(app): InApp,
+    Params(wanted): Params<page::Wanted>,
+) -> Result<Answer<Page<ScriptForm>>, Problem> {
+    wanted.of(app.scripts.iter().map(ScriptForm::brief), |script| script.name.clone()).map(Answer)
+}
+
+pub(super) async fn show(
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Answer<ScriptForm>, Problem> {
+    find(&app, &named).map(ScriptForm::full).map(Answer)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewScript {
+    name: String,
+    kind: Option<ScriptKind>,
+    source: String,
+    limits: Option<Limits>,
+    message: Option<String>,
+    activate: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct CreatedForm {
+    #[serde(flatten)]
+    script: ScriptForm,
+    /// What could be better about the source.
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Makes a script; one that exists gets new versions below its own path.
+pub(super) async fn create(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    Json(new): Json<NewScript>,
+) -> Result<Written<Shown<CreatedForm>>, Problem> {
+    names::word("name", &new.name)?;
+    let said = NewSource { source: new.source, limits: new.limits.unwrap_or_default(), message: new.message };
+    let source = Source::check(said, &plane.ceiling)?;
+    let diagnostics = plane.validate(&[(&new.name, &source)]).await?;
+    let activate = new.activate.unwrap_or(true);
+    let kind = new.kind.unwrap_or(ScriptKind::Endpoint);
+    let decided = plane
+        .decide(&caller, app.id, |picture| {
+            if let Some(taken) = picture.app.script(&new.name) {
+                let detail = format!(
+                    "the app has a script `{}` already ({}); post a new version of it to …/scripts/{}/versions",
+                    taken.name, taken.id, taken.name
+                );
+                return Err(Problem::new(Kind::Conflict, detail).field("name").with("script", taken.id));
+            }
+            let Step { events, .. } = step::first(&new.name, kind, &source, activate, &mut ulid_now);
+            Ok((events, ()))
+        })
+        .await?;
+    let app = plane.picture(app.id).await?.app;
+    let script = ScriptForm::full(find(&app, &new.name)?);
+    decided.answer(&plane, StatusCode::CREATED, Shown(CreatedForm { script, diagnostics: flat(diagnostics) })).await
+}
+
+/// The diagnostics of the only script there is.
+fn flat(diagnostics: Vec<source::Found>) -> Vec<Diagnostic> {
+    diagnostics.into_iter().map(|found| found.diagnostic).collect()
+}
+
+/// A source of ids for decisions, which take theirs as an argument.
+pub(super) fn ulid_now() -> ulid::Ulid {
+    ScriptId::generate().ulid()
+}
+
+/// Deletes a script with all its versions. Routes that run it are in the way: they would answer with errors.
+pub(super) async fn delete(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Written<NoContent>, Problem> {
+    let decided = plane
+        .decide(&caller, app.id, |picture| {
+            let script = find(&picture.app, &named)?;
+            let users = picture.app.routes.iter().filter(|route| route.definition.script == script.id);
+            let users: Vec<_> = users.map(|route| route.id).collect();
+            if let Some(route) = users.first() {
+                let detail = format!(
+                    "the script `{}` is run by {} route(s), {route} for one; unbind them or let them run another",
+                    script.name,
+                    users.len()
+                );
+                return Err(Problem::new(Kind::Conflict, detail).with("routes", users));
+            }
+            Ok((vec![script::Deleted { script: script.id }.into()], ()))
+        })
+        .await?;
+    decided.no_content(&plane).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Activation {
+    /// Id or number.
+    version: versions::Named,
+}
+
+/// Makes a version the one that runs. The one that runs already: nothing changes.
+pub(super) async fn activate(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+    Json(wanted): Json<Activation>,
+) -> Result<Written<Shown<ScriptForm>>, Problem> {
+    let script = find(&app, &named)?.id;
+    let version = versions::find(&plane, &app, script, &wanted.version).await?.id;
+    let decided = plane
+        .decide(&caller, app.id, |picture| {
+            // Versions are never deleted alone: only the script with all of them.
+            let script = find(&picture.app, &script.to_string())?;
+            let is_active = script.active.as_ref().is_some_and(|active| active.version == version);
+            let event = script::Activated { script: script.id, version }.into();
+            Ok((if is_active { Vec::new() } else { vec![event] }, ()))
+        })
+        .await?;
+    let app = plane.picture(app.id).await?.app;
+    let form = ScriptForm::full(find(&app, &script.to_string())?);
+    decided.answer(&plane, StatusCode::OK, Shown(form)).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Validation {
+    source: String,
+    limits: Option<Limits>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Diagnostics {
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Says what is wrong with a source. That something is, is the answer, not a failure.
+pub(super) async fn validate(
+    State(plane): State<Plane>,
+    Json(wanted): Json<Validation>,
+) -> Result<Answer<Diagnostics>, Problem> {
+    let limits = wanted.limits.unwrap_or_default();
+    let source = Source::check(NewSource { source: wanted.source, limits, message: None }, &plane.ceiling)?;
+    let found = plane.diagnose(&[("", &source)]).await?;
+    Ok(Answer(Diagnostics { diagnostics: flat(found) }))
+}

@@ -1,0 +1,154 @@
+use picloud_core::{
+    event::{
+        Actor, Event, FailureReason,
+        invocation::{Completed, Failed, Journaled, Logged, Started},
+        kv,
+    },
+    id::{AppId, InvocationId, RouteId, ScriptId, VersionId},
+    keys::Purpose,
+    log::{Commit, NewEvent},
+    run::{InvocationType, LogLevel, LogLine},
+};
+use serde_json::{Value, json, value::RawValue};
+use sqlx::PgPool;
+
+use crate::fixture::{World, each, text};
+
+/// Writes what a run leaves in the log.
+struct Runs<'w> {
+    world: &'w World,
+    app: AppId,
+    script: ScriptId,
+    route: RouteId,
+}
+
+impl Runs<'_> {
+    async fn append(&self, invocation: InvocationId, events: Vec<Event>) {
+        let new = |event: Event| NewEvent::new(Some(self.app), &Actor::SYSTEM, event).following(None, invocation, 0);
+        let commit = Commit::new(self.world.plane.node.authority(), events.into_iter().map(new).collect());
+        self.world.plane.committer.commit(commit).await.expect("a commit");
+    }
+
+    async fn seal(&self, invocation: InvocationId, part: &str, plain: &Value) -> picloud_core::keys::Sealed {
+        let key = self.world.plane.keyring.app(self.app).await.expect("a key");
+        key.seal(Purpose::Recording, format!("{invocation}{part}").as_bytes(), plain.to_string().as_bytes())
+    }
+
+    async fn started(&self, invocation: InvocationId, route: Option<RouteId>) -> Event {
+        Started {
+            invocation,
+            script: self.script,
+            version: VersionId::generate(),
+            invocation_type: InvocationType::Http,
+            route,
+            attempt: 1,
+            node: self.world.plane.node.epoch(),
+            recording: Some(self.seal(invocation, "/request", &json!({ "path": "/greet" })).await),
+        }
+        .into()
+    }
+
+    async fn completed(&self, invocation: InvocationId, status: u16) -> Event {
+        let recording = Some(self.seal(invocation, "/response", &json!({ "status": status })).await);
+        Completed { invocation, status, duration_us: 9, operations: 3, runs: 1, recording }.into()
+    }
+
+    fn failed(invocation: InvocationId) -> Event {
+        Failed {
+            invocation,
+            reason: FailureReason::Threw,
+            message: "boom".to_owned(),
+            line: Some(3),
+            limit: None,
+            duration_us: 4,
+            runs: 1,
+        }
+        .into()
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn runs_are_listed_newest_first_with_how_they_ended(pool: PgPool) {
+    let world = World::start(pool).await;
+    let app = world.app("shop").await;
+    let runs = Runs { world: &world, app, script: ScriptId::generate(), route: RouteId::generate() };
+    let ids: Vec<InvocationId> = (0..4).map(|_| InvocationId::generate()).collect();
+    runs.append(ids[0], vec![runs.started(ids[0], None).await]).await;
+    runs.append(ids[1], vec![runs.started(ids[1], Some(runs.route)).await, runs.completed(ids[1], 201).await]).await;
+    runs.append(ids[2], vec![runs.started(ids[2], None).await, Runs::failed(ids[2])]).await;
+    runs.append(ids[3], vec![runs.started(ids[3], Some(runs.route)).await]).await;
+    // The oldest ends last.
+    runs.append(ids[0], vec![runs.completed(ids[0], 200).await]).await;
+    let elsewhere = Runs { app: world.app("other").await, ..runs };
+    let theirs = InvocationId::generate();
+    elsewhere.append(theirs, vec![elsewhere.started(theirs, None).await]).await;
+
+    let list = "/api/v1/admin/apps/shop/invocations";
+    let all = world.owner.get(list).await.is(200);
+    let expected = |indices: &[usize]| indices.iter().map(|index| ids[*index].to_string()).collect::<Vec<_>>();
+    assert_eq!(each(&all, "id"), expected(&[3, 2, 1, 0]));
+    assert_eq!(each(&all, "status"), ["running", "failed", "ok", "ok"]);
+    assert_eq!(all["items"][2]["http_status"], 201);
+    assert_eq!((&all["items"][1]["reason"], &all["items"][1]["line"]), (&json!("threw"), &json!(3)));
+
+    // One a page: the end of a run may lie on a page before the one of its beginning.
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = world.owner.get(&format!("{list}?limit=1{cursor}")).await.is(200);
+        for item in page["items"].as_array().expect("items") {
+            seen.push(format!("{} {}", text(&item["id"]), text(&item["status"])));
+        }
+        let Some(next) = page["cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    let whole: Vec<String> =
+        each(&all, "id").iter().zip(each(&all, "status")).map(|(id, s)| format!("{id} {s}")).collect();
+    assert_eq!(seen, whole);
+
+    let filtered = async |query: String| each(&world.owner.get(&format!("{list}?{query}")).await.is(200), "id");
+    assert_eq!(filtered("status=ok".to_owned()).await, expected(&[1, 0]));
+    assert_eq!(filtered("status=failed".to_owned()).await, expected(&[2]));
+    assert_eq!(filtered(format!("route={}", elsewhere.route)).await, expected(&[3, 1]));
+    assert_eq!(filtered(format!("script={}", elsewhere.script)).await.len(), 4);
+    assert!(filtered(format!("script={}", ScriptId::generate())).await.is_empty());
+    world.owner.get(&format!("{list}?status=fine")).await.problem(422);
+    world.owner.get(&format!("{list}?script=nothing")).await.problem(404);
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn one_run_is_shown_with_its_timeline_logs_and_recordings(pool: PgPool) {
+    let world = World::start(pool).await;
+    let app = world.app("shop").await;
+    world.app("other").await;
+    let runs = Runs { world: &world, app, script: ScriptId::generate(), route: RouteId::generate() };
+    let id = InvocationId::generate();
+    let line = LogLine { level: LogLevel::Warn, after_us: 3, message: "careful".to_owned(), data: None };
+    let value = RawValue::from_string("1".to_owned()).expect("JSON");
+    let set = kv::Set { collection: "c".to_owned(), key: "k".to_owned(), value, expires_at: None };
+    let journal = runs.seal(id, "/journal", &json!(["read"])).await;
+    let events = vec![
+        runs.started(id, None).await,
+        Logged { invocation: id, lines: vec![line], dropped: 2 }.into(),
+        Journaled { invocation: id, recording: journal }.into(),
+        set.into(),
+        runs.completed(id, 200).await,
+    ];
+    runs.append(id, events).await;
+    runs.append(InvocationId::generate(), vec![runs.started(InvocationId::generate(), None).await]).await;
+
+    let path = format!("/api/v1/admin/apps/shop/invocations/{id}");
+    let run = world.owner.get(&path).await.is(200);
+    assert_eq!((&run["status"], &run["http_status"]), (&json!("ok"), &json!(200)));
+    assert_eq!((&run["request"], &run["response"]), (&json!({ "path": "/greet" }), &json!({ "status": 200 })));
+    assert_eq!(run["journal"], json!(["read"]));
+    assert_eq!((&run["logs"][0]["message"], &run["logs_dropped"]), (&json!("careful"), &json!(2)));
+    let timeline = json!({ "items": run["timeline"] });
+    assert_eq!(
+        each(&timeline, "type"),
+        ["invocation.started", "invocation.logged", "invocation.journaled", "kv.set", "invocation.completed"]
+    );
+    world.owner.get(&format!("/api/v1/admin/apps/other/invocations/{id}")).await.problem(404);
+    world.owner.get("/api/v1/admin/apps/shop/invocations/nonsense").await.problem(404);
+    world.stop().await;
+}

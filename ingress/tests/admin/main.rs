@@ -1,0 +1,13 @@
+//! The admin API through its router, on a real database with a real committer and tail. Scripts are a test double.
+
+mod access;
+mod apps;
+mod bodies;
+mod deploy;
+mod events;
+mod first_start;
+mod fixture;
+mod invocations;
+mod kv;
+mod routes;
+mod scripts;
