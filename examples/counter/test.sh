@@ -14,13 +14,13 @@ call GET /
 read_modify_write=$(member read_modify_write)
 increment=$(member increment)
 
-numbers=$(at_once 200 /read-modify-write | sort -n)
-is 'read-modify-write gives each of 200 callers a number' "$numbers" \
-    "$(seq $((read_modify_write + 1)) $((read_modify_write + 200)))"
+numbers=$(at_once 100 /read-modify-write | sort -n)
+is 'read-modify-write gives each of 100 callers a number' "$numbers" \
+    "$(seq $((read_modify_write + 1)) $((read_modify_write + 100)))"
 
-answers=$(at_once 200 /increment | sort -u)
-is 'increment answers all of 200 callers' "$answers" '"counted"'
+answers=$(at_once 100 /increment | sort -u)
+is 'increment answers all of 100 callers' "$answers" '"counted"'
 
 call GET /
-is 'no read-modify-write is lost' "$(member read_modify_write)" $((read_modify_write + 200))
-is 'no increment is lost' "$(member increment)" $((increment + 200))
+is 'no read-modify-write is lost' "$(member read_modify_write)" $((read_modify_write + 100))
+is 'no increment is lost' "$(member increment)" $((increment + 100))

@@ -1,0 +1,24 @@
+//! The real binary, from outside: started as people start it, asked over HTTP and by its own command line, and killed
+//! in ways that nobody should have to fear.
+//!
+//! [`home`] is a folder for a service's data, [`service`] a running service in it, [`app`] what is deployed to it,
+//! [`history`] the log as operators see it, [`load`] many callers who remember what was acknowledged.
+
+#![allow(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
+
+mod app;
+mod eventually;
+mod history;
+mod home;
+mod load;
+mod service;
+mod shared_database;
+
+mod cluster;
+mod crashes;
+mod demo;
+mod deploying;
+mod examples;
+mod secrecy;
+mod starting;
+mod stopping;
