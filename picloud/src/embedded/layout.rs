@@ -25,6 +25,22 @@ pub fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() { "/var/lib/picloud".into() } else { "./.picloud".into() }
 }
 
+/// Makes the data directory if it is not there, closed to others.
+///
+/// # Errors
+/// What the file system says, with the path.
+pub fn make_data_dir(data_dir: &Path) -> Result<(), Error> {
+    if data_dir.is_dir() {
+        return Ok(());
+    }
+    // Root's is passed through by the unprivileged user that PostgreSQL runs as; what lies in it is closed.
+    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+    make_dir(data_dir, mode).map_err(Error::io("make", data_dir))?;
+    // It holds keys, and `./.picloud` often lies in someone's repository.
+    let ignore = data_dir.join(".gitignore");
+    fs::write(&ignore, "*\n").map_err(Error::io("write", ignore))
+}
+
 /// The paths of one data directory, absolute and without links.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
@@ -35,14 +51,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Makes the data directory if it is not there.
     pub(super) fn prepare(data_dir: &Path) -> Result<Self, Error> {
-        if !data_dir.is_dir() {
-            // Root's is passed through by the unprivileged user that PostgreSQL runs as; what lies in it is closed.
-            let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
-            make_dir(data_dir, mode).map_err(Error::io("make", data_dir))?;
-            // It holds keys, and `./.picloud` often lies in someone's repository.
-            let ignore = data_dir.join(".gitignore");
-            fs::write(&ignore, "*\n").map_err(Error::io("write", ignore))?;
-        }
+        make_data_dir(data_dir)?;
         let root = data_dir.canonicalize().map_err(Error::io("open", data_dir))?;
         Ok(Self { pgdata: root.join("postgres"), root })
     }

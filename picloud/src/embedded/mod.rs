@@ -24,7 +24,7 @@ pub use account::Account;
 pub use cluster::Cluster;
 pub use error::Error;
 pub use find::{Installation, Search};
-pub use layout::default_data_dir;
+pub use layout::{default_data_dir, make_data_dir};
 pub use supervisor::Embedded;
 
 use layout::Layout;

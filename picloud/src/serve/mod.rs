@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
+    embedded,
     profile::{Key, Profile},
 };
 
@@ -37,6 +38,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut stop = Stop::listen().context("failed to listen for signals")?;
     // Before anything is brought up: a port that is taken should not cost a database start.
     let listeners = planes::Listeners::bind(&config).await?;
+    // The master key and the local profile lie there, whoever's the database is.
+    embedded::make_data_dir(&config.data_dir)?;
     let database = tokio::select! {
         opened = Database::open(&config) => opened?,
         () = stop.wait() => return Ok(()),
