@@ -21,6 +21,7 @@ mod first;
 mod instance;
 mod invocations;
 mod kv;
+mod moment;
 mod names;
 mod near;
 mod page;

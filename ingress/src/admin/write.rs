@@ -17,14 +17,14 @@ use picloud_projections::{
     setup::App,
 };
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use super::{AdminPlane, access::Caller};
 use crate::problem::{Kind, Problem};
 
-/// How often a decision is made anew before its caller is asked to try later.
-const MAX_TRIES: u32 = 8;
+/// For how long a decision is made anew before its caller is asked to try later.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait for this node to learn of what was committed. It follows the log: milliseconds are usual.
 const CATCH_UP: Duration = Duration::from_secs(5);
@@ -171,20 +171,27 @@ pub(super) struct Decided<T> {
     pub(super) value: T,
 }
 
-/// Counts how often a decision was overtaken.
-#[derive(Debug, Default)]
-pub(super) struct Tries(u32);
+/// Decides how long a decision is made anew when others overtake it.
+#[derive(Debug)]
+pub(super) struct Tries {
+    until: Instant,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self { until: Instant::now() + PATIENCE }
+    }
+}
 
 impl Tries {
     /// Waits until this node has learnt of what made a picture stale.
     pub(super) async fn again(&mut self, plane: &AdminPlane, seen: Position) -> Result<(), Problem> {
-        self.0 += 1;
-        if self.0 >= MAX_TRIES {
+        if Instant::now() >= self.until {
             let detail = "others keep changing this app; nothing was changed, try again shortly";
             return Err(Problem::new(Kind::Conflict, detail).retry_after(1));
         }
         // Not learnt of in time: the next try finds that out by itself.
-        let _ = timeout(CATCH_UP, plane.setup.watch().wait_for(|position| *position > seen)).await;
+        let _ = timeout_at(self.until, plane.setup.watch().wait_for(|position| *position > seen)).await;
         Ok(())
     }
 }

@@ -109,6 +109,7 @@ async fn a_cursor_of_another_app_or_history_is_refused(pool: PgPool) {
     let slip = world.owner.get(&format!("{mine}?kind=kv.sett")).await.problem(422);
     assert!(slip.contains("did you mean `kv.set`?"), "{slip}");
     world.owner.get(&format!("{mine}?order=up")).await.problem(422);
+    world.owner.get(&format!("{mine}?subject=%00")).await.problem(422);
     world.stop().await;
 }
 
@@ -212,5 +213,34 @@ async fn the_instances_stream_has_everybodys_events_and_places(pool: PgPool) {
     assert_eq!((&made["type"], &made["source"]), (&json!("app.created"), &json!(format!("/apps/{app}"))));
     assert!(made["position"].is_i64() && made["actoraddress"].is_string());
     drop(frames);
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_stretch_of_time_is_found_in_a_long_log(pool: PgPool) {
+    let world = World::start(pool).await;
+    let app = world.app("shop").await;
+    let many = async |kind: &str| {
+        let key = |n: u32| kv::Deleted { collection: "c".to_owned(), key: format!("{kind}{n}") };
+        let events = (0..1_200).map(|n| NewEvent::new(Some(app), &Actor::SYSTEM, key(n))).collect();
+        world.plane.committer.commit(Commit::new(world.plane.node.authority(), events)).await.expect("a commit")
+    };
+    many("a").await;
+    delete_key(&world, app, "first").await;
+    delete_key(&world, app, "second").await;
+    many("b").await;
+    let list = "/api/v1/admin/apps/shop/events";
+    let time = async |subject: &str| {
+        let page = world.owner.get(&format!("{list}?subject=kv:c/{subject}")).await.is(200);
+        text(&page["items"][0]["time"])
+    };
+    let (from, to) = (time("first").await, time("b0").await);
+    assert!(from < to, "{from} {to}");
+    for order in ["asc", "desc"] {
+        let page = world.owner.get(&format!("{list}?since={from}&until={to}&order={order}")).await.is(200);
+        let mut subjects = each(&page, "subject");
+        subjects.sort();
+        assert_eq!(subjects, ["kv:c/first", "kv:c/second"]);
+    }
     world.stop().await;
 }

@@ -152,3 +152,33 @@ async fn one_run_is_shown_with_its_timeline_logs_and_recordings(pool: PgPool) {
     world.owner.get("/api/v1/admin/apps/shop/invocations/nonsense").await.problem(404);
     world.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_run_is_found_in_a_long_log_whatever_its_name_says_of_its_time(pool: PgPool) {
+    let world = World::start(pool).await;
+    let app = world.app("shop").await;
+    let runs = Runs { world: &world, app, script: ScriptId::generate(), route: RouteId::generate() };
+    let many = |from: u32| {
+        let key = move |n: u32| kv::Deleted { collection: "c".to_owned(), key: format!("{from}-{n}") };
+        (0..1_500).map(|n| key(n).into()).collect::<Vec<Event>>()
+    };
+    runs.append(InvocationId::generate(), many(1)).await;
+    // Named in an hour's time: by a node whose clock is far ahead.
+    let mut random = InvocationId::generate().ulid().random();
+    let hour_ahead = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
+    random += 1;
+    let ahead = InvocationId::from(ulid::Ulid::from_parts(
+        hour_ahead.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as u64,
+        random,
+    ));
+    let usual = InvocationId::generate();
+    for id in [ahead, usual] {
+        runs.append(id, vec![runs.started(id, None).await, runs.completed(id, 200).await]).await;
+    }
+    runs.append(InvocationId::generate(), many(2)).await;
+    for id in [ahead, usual] {
+        let run = world.owner.get(&format!("/api/v1/admin/apps/shop/invocations/{id}")).await.is(200);
+        assert_eq!(run["timeline"].as_array().map(Vec::len), Some(2), "{run}");
+    }
+    world.stop().await;
+}

@@ -9,7 +9,7 @@ mod plan;
 mod tests;
 mod urls;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json as Answer,
@@ -19,7 +19,7 @@ use axum::{
 use http::StatusCode;
 use picloud_core::{
     capability::Capability,
-    id::AppId,
+    id::{AppId, ScriptId},
     log::{Position, Read},
 };
 use picloud_projections::{scripts::Latest, setup::App};
@@ -105,7 +105,7 @@ pub(super) async fn deploy(
 
 /// What is deployed to.
 struct Target {
-    app: Option<std::sync::Arc<App>>,
+    app: Option<Arc<App>>,
     as_of: Position,
 }
 
@@ -133,7 +133,7 @@ impl AdminPlane {
         }
     }
 
-    async fn latest(&self, target: &Target) -> Result<HashMap<picloud_core::id::ScriptId, Latest>, Problem> {
+    async fn latest(&self, target: &Target) -> Result<HashMap<ScriptId, Latest>, Problem> {
         match target.app() {
             Some(app) => picloud_projections::scripts::latest(&self.pool, app.id)
                 .await

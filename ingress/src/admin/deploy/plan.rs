@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use picloud_core::{
     event::{Event, app, domain, env, route, script},
-    id::{AppId, DomainId, RouteId, ScriptId},
+    id::{AppId, DomainId, RouteId, ScriptId, VersionId},
+    limits::Limits,
     routing::{Pattern, conflict},
 };
 use picloud_projections::{
@@ -326,7 +327,7 @@ fn script_change(present: Option<&Script>, wanted: &ScriptWanted, step: &Step) -
     change
 }
 
-fn version(id: picloud_core::id::VersionId, number: u32, sha256: &str, limits: &picloud_core::limits::Limits) -> Value {
+fn version(id: VersionId, number: u32, sha256: &str, limits: &Limits) -> Value {
     json!({ "version": id, "number": number, "sha256": sha256, "limits": limits })
 }
 

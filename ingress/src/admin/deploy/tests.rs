@@ -56,7 +56,7 @@ fn sha(source: &str) -> String {
     hex::encode(sha2::Sha256::digest(source.as_bytes()))
 }
 
-fn latest(number: u32, source: &str) -> HashMap<picloud_core::id::ScriptId, Latest> {
+fn latest(number: u32, source: &str) -> HashMap<ScriptId, Latest> {
     let latest =
         Latest { id: Ulid(u128::from(number) + 2).into(), number, sha256: sha(source), limits: Limits::DEFAULT };
     HashMap::from([(Ulid(2).into(), latest)])
@@ -71,7 +71,7 @@ fn wanted(manifest: serde_json::Value) -> Wanted {
 fn planned(
     manifest: serde_json::Value,
     app: Option<&App>,
-    latest: &HashMap<picloud_core::id::ScriptId, Latest>,
+    latest: &HashMap<ScriptId, Latest>,
 ) -> Result<Vec<String>, String> {
     let mut next = 100;
     let mut mint = || {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::direction;
 use crate::{
-    admin::{access::short, near::nearest, page},
+    admin::{access::short, names, near::nearest, page},
     problem::{Kind, Problem},
 };
 
@@ -50,8 +50,8 @@ impl ListParams {
         Ok(Filter {
             app: app.map(Some),
             kinds: kinds(self.kind.as_deref())?,
-            subject: self.subject.clone(),
-            actor: self.actor.clone(),
+            subject: text("subject", self.subject.as_deref())?,
+            actor: text("actor", self.actor.as_deref())?,
             root: self.root.map(InvocationId::uuid),
             since: self.since,
             until: self.until,
@@ -89,13 +89,19 @@ impl StreamParams {
         Ok(Filter {
             app: app.map(Some),
             kinds: kinds(self.kind.as_deref())?,
-            subject: self.subject.clone(),
-            actor: self.actor.clone(),
+            subject: text("subject", self.subject.as_deref())?,
+            actor: text("actor", self.actor.as_deref())?,
             root: self.root.map(InvocationId::uuid),
             since: None,
             until: None,
         })
     }
+}
+
+/// A text that the database can be asked for.
+fn text(field: &'static str, text: Option<&str>) -> Result<Option<String>, Problem> {
+    let check = |text: &str| names::text(field, text, usize::MAX).map(|()| text.to_owned());
+    text.map(check).transpose()
 }
 
 /// Kinds or nouns; one that there is not would silently find nothing.

@@ -68,9 +68,16 @@ impl AdminPlane {
         let scope = Scope::new(self, app).await?;
         let filter = params.filter(app)?;
         let (direction, limit) = (params.direction()?, params.limit()?);
-        let (after, before) = params.bounds(|field, text| self.open(&scope.key, field, text))?;
+        let (mut after, before) = params.bounds(|field, text| self.open(&scope.key, field, text))?;
         let head = self.reader.head().await.map_err(|error| database(&error))?;
-        let up_to = before.map_or(head, |before| Position(before.0 - 1).min(head));
+        let mut up_to = before.map_or(head, |before| Position(before.0 - 1).min(head));
+        // The filter looks at times too; this spares it most of a long log.
+        if let Some(since) = filter.since {
+            after = after.max(self.around(since, head).await?.0);
+        }
+        if let Some(until) = filter.until {
+            up_to = up_to.min(self.around(until, head).await?.1);
+        }
         let found = self.reader.list(&filter, direction, after, up_to, limit + 1).await;
         let mut found = found.map_err(|error| unreadable(&error))?;
         let has_more = found.len() > limit;

@@ -4,12 +4,13 @@ use axum::{
     Json as Answer,
     extract::{Path, State},
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
     event::Event,
     id::{AppId, InvocationId},
     keys::{DataKey, Purpose, Sealed},
     log::{
-        Recorded,
+        Position, Recorded,
         read::{Direction, Filter},
     },
     run::LogLine,
@@ -27,6 +28,9 @@ use crate::{
     },
     problem::Problem,
 };
+
+/// By how much the clock of a node may be ahead of the database's before a run is searched for in the whole log.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// More events than this are to be looked up by `?root=` in the list of events.
 const MAX_TIMELINE: usize = 1_000;
@@ -95,21 +99,43 @@ pub(in crate::admin) async fn show(
 }
 
 impl AdminPlane {
-    /// What happened to a run and what followed from it.
+    /// What happened to a run and what followed from it. Empty when there is no such run.
     async fn timeline(&self, app: AppId, invocation: InvocationId) -> Result<Vec<Recorded>, Problem> {
+        let head = self.reader.head().await.map_err(|error| database(&error))?;
+        // Its name says about when it began: what was long before need not be looked at.
+        let named_at = DateTime::<Utc>::from(invocation.ulid().datetime());
+        let (near, _) = self.around(named_at - CLOCKS_DIFFER, head).await?;
         let of_app = Filter { app: Some(Some(app)), ..Filter::default() };
+        let begin = Filter {
+            kinds: vec!["invocation.started".to_owned()],
+            subject: Some(invocation.to_string()),
+            ..of_app.clone()
+        };
+        let mut found = self.events_between(&begin, near, head, 1).await?;
+        if found.is_empty() {
+            found = self.events_between(&begin, Position::ZERO, near, 1).await?;
+        }
+        let Some(started) = found.pop() else { return Ok(Vec::new()) };
+        let since = Position(started.position.0 - 1);
         let own = Filter { subject: Some(invocation.to_string()), ..of_app.clone() };
         let chain = Filter { root: Some(invocation.uuid()), ..of_app };
-        let head = self.reader.head().await.map_err(|error| database(&error))?;
-        let mut events = Vec::new();
-        for filter in [own, chain] {
-            let found = self.reader.list(&filter, Direction::Forward, Default::default(), head, MAX_TIMELINE).await;
-            events.extend(found.map_err(|error| unreadable(&error))?);
-        }
+        let mut events = self.events_between(&own, since, head, MAX_TIMELINE).await?;
+        events.extend(self.events_between(&chain, since, head, MAX_TIMELINE).await?);
         events.sort_by_key(|recorded| recorded.position);
         events.dedup_by_key(|recorded| recorded.position);
         events.truncate(MAX_TIMELINE);
         Ok(events)
+    }
+
+    async fn events_between(
+        &self,
+        filter: &Filter,
+        after: Position,
+        up_to: Position,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, Problem> {
+        let found = self.reader.list(filter, Direction::Forward, after, up_to, limit).await;
+        found.map_err(|error| unreadable(&error))
     }
 }
 

@@ -13,7 +13,7 @@ use picloud_core::{
     event::script::ScriptKind,
     id::InvocationId,
     limits::Limits,
-    routing::normalise_host,
+    routing::{decode, normalise_host},
     run::{self, Call, Finished, InvocationType, LogLine, Record, Request},
 };
 use serde::{Deserialize, Serialize};
@@ -169,6 +169,7 @@ fn request(input: Input, limits: &Limits, urls: &Urls) -> Result<Request, Proble
         None if content_type.is_some() => Method::POST,
         None => Method::GET,
     };
+    // As it would stand in a URL: the data plane decodes it too.
     let path = input.path.unwrap_or_else(|| "/".to_owned());
     if !path.starts_with('/') {
         return Err(invalid("path", format!("path `{}` does not begin with /", short(&path))));
@@ -183,7 +184,7 @@ fn request(input: Input, limits: &Limits, urls: &Urls) -> Result<Request, Proble
     let query = query.flat_map(|(name, values)| values.into_vec().into_iter().map(move |value| (name.clone(), value)));
     Ok(Request {
         method: method.to_string(),
-        path,
+        path: decode(&path).into_owned(),
         host: public_host(urls),
         headers,
         query: query.collect(),
