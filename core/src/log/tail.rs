@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgPool, postgres::PgListener};
+use sqlx::PgPool;
 use tokio::{
     sync::{broadcast, mpsc, watch},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval},
 };
 use tracing::{error, info, warn};
 
@@ -26,14 +26,15 @@ use super::{
 };
 use crate::id::NodeEpoch;
 
+mod ear;
+
+use ear::{Ear, Heard};
+
 /// The channel everybody listens on; `migrations/0004_append.sql` names the same.
 const CHANNEL: &str = "picloud";
 
 /// How often the tail looks without being told, and calls itself to hear whether it would be.
 const TIMER: Duration = Duration::from_secs(4);
-
-/// How long to wait before trying to listen again.
-const RELISTEN: Duration = Duration::from_secs(1);
 
 /// How many batches a subscriber may be behind before it has to read the log instead.
 const RING: usize = 1_024;
@@ -255,14 +256,6 @@ struct Task {
     shared: Arc<Shared>,
 }
 
-/// What woke the listening half.
-enum Heard {
-    /// Somebody appended up to here.
-    Head(Position),
-    /// Notifications may have been missed.
-    Reconnected,
-}
-
 impl Task {
     async fn run(self, mut local: mpsc::UnboundedReceiver<Batch>) {
         let (heard, mut wakes) = mpsc::channel(256);
@@ -362,80 +355,5 @@ impl Task {
                 }
             }
         }
-    }
-}
-
-/// The listening half: hears what other nodes appended, and whether the node hears itself.
-struct Ear {
-    own: String,
-    heard: mpsc::Sender<Heard>,
-    pinged: Arc<AtomicBool>,
-    shared: Arc<Shared>,
-}
-
-impl Ear {
-    /// Listens until nobody wants to hear any more; reconnects by itself.
-    async fn listen(self, pool: PgPool) {
-        loop {
-            match Self::connect(&pool).await {
-                Ok(listener) => {
-                    if self.hear(listener).await.is_none() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    warn!(%error, "Failed to listen");
-                    self.shared.unheard();
-                    sleep(RELISTEN).await;
-                }
-            }
-        }
-    }
-
-    async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(CHANNEL).await?;
-        Ok(listener)
-    }
-
-    /// `None` when nobody wants to hear any more.
-    async fn hear(&self, mut listener: PgListener) -> Option<()> {
-        // What was notified before LISTEN took hold was not heard.
-        self.heard.send(Heard::Reconnected).await.ok()?;
-        loop {
-            // `recv` would reconnect without a word, and hide what was missed meanwhile.
-            match listener.try_recv().await {
-                Ok(Some(notification)) => self.notified(notification.payload()).await?,
-                Ok(None) => {
-                    self.shared.unheard();
-                    self.heard.send(Heard::Reconnected).await.ok()?;
-                }
-                Err(error) => {
-                    warn!(%error, "The listening connection was lost");
-                    self.shared.unheard();
-                    return Some(());
-                }
-            }
-        }
-    }
-
-    async fn notified(&self, payload: &str) -> Option<()> {
-        match payload.split_once(' ') {
-            Some(("ping", whose)) => {
-                if whose == self.own {
-                    self.pinged.store(true, Ordering::Relaxed);
-                    self.shared.heard();
-                }
-            }
-            // Our own appends come in memory.
-            Some((_, epoch)) if epoch == self.own => {}
-            Some((head, _)) => {
-                if let Ok(head) = head.parse() {
-                    self.heard.send(Heard::Head(Position(head))).await.ok()?;
-                }
-            }
-            None => {}
-        }
-        Some(())
     }
 }

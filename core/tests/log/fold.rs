@@ -73,9 +73,9 @@ fn history(steps: Vec<Step>) -> (Vec<Step>, Table) {
 async fn however_a_history_is_cut_state_is_the_same(database: PgPool) {
     let node = TestNode::start(&database).await;
     let mut runner = TestRunner::new(Config::default());
-    for _ in 0..20 {
+    for _ in 0..40 {
         let steps = vec(step(), 1..60).new_tree(&mut runner).unwrap().current();
-        let cuts = vec(1_usize..8, 60).new_tree(&mut runner).unwrap().current();
+        let cuts = vec(1_usize..16, 60).new_tree(&mut runner).unwrap().current();
         let at_once = bool::arbitrary().new_tree(&mut runner).unwrap().current();
         let (history, wanted) = history(steps);
         let app = AppId::generate();
