@@ -114,6 +114,14 @@ fn head_prefers_its_own_route_then_get_then_any() {
 }
 
 #[test]
+fn a_named_method_wins_over_any_among_paths_of_one_rank() {
+    let table = table(&["HEAD /:a/:b/*", "ANY /:a/x/*", "GET /:a/y/*"]);
+    assert_finds(&table, "HEAD /1/x/2", "HEAD /:a/:b/* a=1 b=x rest=2");
+    assert_finds(&table, "HEAD /1/y/2", "HEAD /:a/:b/* a=1 b=y rest=2");
+    assert_finds(&table, "PUT /1/x/2", "ANY /:a/x/* a=1 rest=2");
+}
+
+#[test]
 fn bad_patterns_name_the_character_and_its_place() {
     let refused = [
         (None, "greet", None),

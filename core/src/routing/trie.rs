@@ -29,15 +29,26 @@ impl Methods {
         self.named.iter().find(|(name, _)| **name == *method).map(|(_, route)| *route)
     }
 
-    fn pick(&self, method: &str) -> Option<usize> {
+    /// The best route for a method, and how well it names it.
+    fn pick(&self, method: &str) -> Option<(Named, usize)> {
         let as_get = || if method == "HEAD" { self.named("GET") } else { None };
-        self.named(method).or_else(as_get).or(self.any)
+        let itself = self.named(method).map(|route| (Named::Itself, route));
+        itself.or_else(|| Some((Named::AsGet, as_get()?))).or_else(|| Some((Named::Any, self.any?)))
     }
 
     fn add_to(&self, allow: &mut Allow) {
         allow.any |= self.any.is_some();
         allow.named.extend(self.named.iter().map(|(name, _)| name.to_string()));
     }
+}
+
+/// How well a route names a method, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Named {
+    Any,
+    /// `GET` answers `HEAD`.
+    AsGet,
+    Itself,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -73,19 +84,19 @@ impl Trie {
 
     /// The best route for a path (raw, with its leading slash) and a method.
     pub(super) fn find(&self, path: &str, method: &str) -> Option<usize> {
-        if let Some(route) = self.exactly(path).and_then(|methods| methods.pick(method)) {
+        if let Some((_, route)) = self.exactly(path).and_then(|methods| methods.pick(method)) {
             return Some(route);
         }
-        let mut best: Option<(PathRank, usize)> = None;
+        let mut best: Option<(PathRank, Named, usize)> = None;
         self.root.visit(path.strip_prefix('/'), Depth::default(), &mut |rank, methods| {
             // The first of equals stays: literals are visited before params.
-            if best.is_none_or(|(found, _)| rank > found)
-                && let Some(route) = methods.pick(method)
+            if let Some((named, route)) = methods.pick(method)
+                && best.is_none_or(|(path, method, _)| (rank, named) > (path, method))
             {
-                best = Some((rank, route));
+                best = Some((rank, named, route));
             }
         });
-        best.map(|(_, route)| route)
+        best.map(|(_, _, route)| route)
     }
 
     /// Adds the methods of all routes that match a path.

@@ -9,7 +9,7 @@ use axum::{
 };
 use picloud_core::capability::Capability;
 
-use super::{Plane, access, api_keys, apps, deploy, domains, env, events, instance, invocations, kv, routes, scripts};
+use super::{Plane, access, api_keys, apps, deploy, domains, env, events, instance, invocations, kv, logs, routes, scripts};
 
 /// What a caller must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,9 @@ endpoints! {
 
     GET "/api/v1/admin/apps/{app}/invocations", App(AppReadLog), invocations::list;
     GET "/api/v1/admin/apps/{app}/invocations/{invocation}", App(AppReadLog), invocations::show::show;
+
+    GET "/api/v1/admin/apps/{app}/logs", App(AppReadLog), logs::list;
+    GET "/api/v1/admin/apps/{app}/logs/stream", App(AppReadLog), logs::stream;
 
     GET "/api/v1/admin/apps/{app}/events", App(AppReadLog), events::list_app;
     GET "/api/v1/admin/apps/{app}/events/stream", App(AppReadLog), events::stream_app;

@@ -21,6 +21,7 @@ mod first;
 mod instance;
 mod invocations;
 mod kv;
+mod logs;
 mod moment;
 mod names;
 mod near;
@@ -28,6 +29,7 @@ mod page;
 mod params;
 mod routes;
 mod scripts;
+mod stream;
 mod time;
 mod write;
 

@@ -70,6 +70,10 @@ impl<S: Source> Data for Effects<S> {
     ) -> Result<KvPage, DataError> {
         self.list(collection, prefix, limit, cursor)
     }
+
+    fn breathe(&self) {
+        self.source.breathe();
+    }
 }
 
 impl<S: Source> Effects<S> {

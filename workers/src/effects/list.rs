@@ -61,6 +61,7 @@ impl<S: Source> Effects<S> {
     fn look(&mut self, asked: Asked<'_>, wanted: usize, earlier: Option<Scanned>) -> Result<Scanned, DataError> {
         let limit = wanted.min(self.budget.reads_left() + 1);
         let after = earlier.as_ref().and_then(|earlier| earlier.up_to.as_deref()).or(asked.after);
+        self.asked += 1;
         let (rows, head) = self.source.list(asked.collection, asked.prefix, after, limit)?;
         // The row that only says that there is more is not counted; an empty answer is.
         self.budget.read(rows.len().min(wanted - 1).max(1))?;

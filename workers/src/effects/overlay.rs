@@ -28,6 +28,7 @@ pub struct Effects<S> {
     pub(super) ranges: Vec<Range>,
     /// The head at which everything read so far held.
     pub(super) snapshot: Option<Position>,
+    pub(super) asked: usize,
     clock: u64,
 }
 
@@ -81,6 +82,7 @@ impl<S: Source> Effects<S> {
             collections: BTreeMap::new(),
             ranges: Vec::new(),
             snapshot: None,
+            asked: 0,
             clock: 0,
         }
     }
@@ -96,6 +98,24 @@ impl<S: Source> Effects<S> {
             self.snapshot = Some(self.source.check(&reads)?);
         }
         Ok(())
+    }
+
+    /// How often stored data was asked for. What one answer says held at one moment, however many rows it has.
+    #[must_use]
+    pub const fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// About how large the [journal](Self::journal) is.
+    #[must_use]
+    pub fn journal_bytes(&self) -> usize {
+        let entries = self.collections.iter().flat_map(|(collection, entries)| {
+            entries.iter().filter_map(|(key, entry)| {
+                let value = entry.seen.as_ref()?.value.as_ref().map_or(0, |value| value.get().len());
+                Some(collection.len() + key.len() + value)
+            })
+        });
+        entries.sum()
     }
 
     /// What was read so far, to be checked.
@@ -175,6 +195,7 @@ impl<S: Source> Effects<S> {
 
     fn read(&mut self, collection: &str, key: &str) -> Result<(), DataError> {
         self.budget.read(1)?;
+        self.asked += 1;
         let (stored, head) = self.source.get(collection, key)?;
         // A key may be absent since just now; one alone that is newer than the head we know is no news.
         let newest = if stored.value.is_some() { stored.version } else { head };

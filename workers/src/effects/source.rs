@@ -32,6 +32,9 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// [`SourceError::Conflict`], when something has changed since it was read.
     fn check(&mut self, reads: &[Read]) -> Result<Position, SourceError>;
+
+    /// Called every few steps while the run computes: the moment to let others do so.
+    fn breathe(&self) {}
 }
 
 /// A row as it is stored, expired or not; the default is none.

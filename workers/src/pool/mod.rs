@@ -128,7 +128,16 @@ impl Pool {
     /// # Errors
     /// [`Refused`], at once; the job is dropped.
     pub fn submit(&self, app: AppId, job: impl FnOnce(&Permit) + Send + 'static) -> Result<(), Refused> {
-        self.submit_nested(app, 0, job)
+        self.enqueue(Work { app, hop: 0, again: false, job: Box::new(job) })
+    }
+
+    /// Runs a job once more. It goes ahead of what its app has not begun, for others may wait for it to be done, and is
+    /// not refused for want of room: it was let in before.
+    ///
+    /// # Errors
+    /// [`Refused::ShuttingDown`], at once; the job is dropped.
+    pub fn submit_again(&self, app: AppId, job: impl FnOnce(&Permit) + Send + 'static) -> Result<(), Refused> {
+        self.enqueue(Work { app, hop: 0, again: true, job: Box::new(job) })
     }
 
     /// Runs a job that another run of this platform waits for, at most [`MAX_HOPS`] deep. Each depth has a thread that
@@ -142,11 +151,15 @@ impl Pool {
         hop: u8,
         job: impl FnOnce(&Permit) + Send + 'static,
     ) -> Result<(), Refused> {
+        self.enqueue(Work { app, hop: hop.min(MAX_HOPS), again: false, job: Box::new(job) })
+    }
+
+    fn enqueue(&self, work: Work) -> Result<(), Refused> {
         let mut state = self.shared.state.lock();
         if state.closed {
             return Err(Refused::ShuttingDown);
         }
-        state.schedule.enqueue(Work { app, hop: hop.min(MAX_HOPS), job: Box::new(job) })?;
+        state.schedule.enqueue(work)?;
         self.shared.dispatch(state);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -28,6 +28,8 @@ struct Right {
     began: Instant,
     /// When the present slice of computing began, counted from `began`.
     slice_began_us: AtomicU64,
+    /// From when on it is not waited for any more.
+    deadline: OnceLock<Instant>,
 }
 
 impl Permit {
@@ -40,7 +42,14 @@ impl Permit {
             held: AtomicBool::new(true),
             began: Instant::now(),
             slice_began_us: AtomicU64::new(0),
+            deadline: OnceLock::new(),
         }))
+    }
+
+    /// Says when the job has to be over; the first word counts. It does not wait for the right to compute past that: what
+    /// is left is to end, and it does so without.
+    pub fn ends_by(&self, deadline: Instant) {
+        self.0.deadline.get_or_init(|| deadline);
     }
 
     /// Makes a blocking call without the right to compute, so that another run may, and takes it again afterwards: in
@@ -86,17 +95,33 @@ impl Permit {
         let mut state = self.0.shared.state.lock();
         let granted = state.schedule.take_again(self.0.app, &self.0.seat);
         drop(state);
-        if !granted {
-            match self.0.seat.wait() {
-                Handed::Permit => {}
-                Handed::Work(_) | Handed::Leave => unreachable!("a thread with work is not parked"),
-            }
+        if !granted && !self.wait_for_turn() {
+            return;
         }
         self.0.slice_began_us.store(self.now_us(), Ordering::Relaxed);
         self.0.held.store(true, Ordering::Relaxed);
     }
 
-    /// The job is over. Says whether it still held the right: it does not when it panicked while waiting.
+    /// Says whether the turn came before the deadline.
+    fn wait_for_turn(&self) -> bool {
+        let handed = match self.0.deadline.get() {
+            None => Some(self.0.seat.wait()),
+            Some(deadline) => self.0.seat.wait_until(*deadline),
+        };
+        let handed = handed.or_else(|| {
+            let left = self.0.shared.state.lock().schedule.stop_waiting(self.0.app, &self.0.seat);
+            // Not in the line any more: it was handed in the same moment.
+            if left { None } else { Some(self.0.seat.wait()) }
+        });
+        match handed {
+            None => false,
+            Some(Handed::Permit) => true,
+            Some(Handed::Work(_) | Handed::Leave) => unreachable!("a thread with work is not parked"),
+        }
+    }
+
+    /// The job is over. Says whether it still held the right: it does not when it panicked while waiting, or waited past
+    /// its deadline.
     pub(super) fn end(&self) -> bool {
         self.0.held.swap(false, Ordering::Relaxed)
     }

@@ -20,7 +20,16 @@ pub(super) struct Work {
     pub(super) app: AppId,
     /// How many runs of this platform wait for it, each for the next.
     pub(super) hop: u8,
+    /// Whether it has run before: somebody waits for its turn to be over.
+    pub(super) again: bool,
     pub(super) job: Job,
+}
+
+impl Work {
+    /// Who begins first within an app.
+    fn rank(&self) -> (u8, bool) {
+        (self.hop, self.again)
+    }
 }
 
 /// What is to be done, its permit already counted.
@@ -53,7 +62,7 @@ struct Lane {
     in_rotation: bool,
     /// Back from waiting for IO.
     returning: VecDeque<Arc<Seat>>,
-    /// Deepest first, since others wait for those, then in order of arrival.
+    /// Deepest first, since others wait for those; then what runs again, for the same reason; then in order of arrival.
     jobs: VecDeque<Work>,
 }
 
@@ -87,15 +96,16 @@ impl Schedule {
     }
 
     pub(super) fn enqueue(&mut self, work: Work) -> Result<(), Refused> {
-        if self.queued >= self.max_queued {
+        // What has run before was let in then; refused now, all its work would be lost.
+        if self.queued >= self.max_queued && !work.again {
             return Err(Refused::Busy);
         }
         let app = work.app;
         let lane = self.apps.entry(app).or_default();
-        if lane.jobs.len() >= self.app_queued {
+        if lane.jobs.len() >= self.app_queued && !work.again {
             return Err(Refused::Busy);
         }
-        let place = lane.jobs.partition_point(|earlier| earlier.hop >= work.hop);
+        let place = lane.jobs.partition_point(|earlier| earlier.rank() >= work.rank());
         lane.jobs.insert(place, work);
         self.queued += 1;
         self.rotate_in(app);
@@ -133,6 +143,14 @@ impl Schedule {
         self.rotate_in(app);
         self.note_wanted();
         false
+    }
+
+    /// A job that is back from IO does not wait for its turn any more; false, when it was resumed meanwhile.
+    pub(super) fn stop_waiting(&mut self, app: AppId, seat: &Arc<Seat>) -> bool {
+        let Some(lane) = self.apps.get_mut(&app) else { return false };
+        let Some(at) = lane.returning.iter().position(|waiting| Arc::ptr_eq(waiting, seat)) else { return false };
+        lane.returning.remove(at);
+        true
     }
 
     /// A job has ended.
@@ -232,8 +250,12 @@ mod tests {
         Schedule::new(&Settings { permits: 1, ..settings })
     }
 
+    fn work(app: AppId, hop: u8, again: bool) -> Work {
+        Work { app, hop, again, job: Box::new(|_| ()) }
+    }
+
     fn enqueue(schedule: &mut Schedule, app: AppId, hop: u8) {
-        schedule.enqueue(Work { app, hop, job: Box::new(|_| ()) }).expect("room");
+        schedule.enqueue(work(app, hop, false)).expect("room");
     }
 
     /// `app` and hop of the job that starts, or who resumes.
@@ -280,6 +302,41 @@ mod tests {
         assert_eq!(next(&mut schedule), Some((Some(app), 1)));
         schedule.give_back();
         assert_eq!(next(&mut schedule), None, "the app is at its maximum");
+    }
+
+    #[test]
+    fn what_runs_again_goes_ahead_of_what_has_not_begun_also_when_there_is_no_room() {
+        let mut schedule = schedule(Settings { app_queued: 2, ..Settings::default() });
+        let app = AppId::generate();
+        enqueue(&mut schedule, app, 0);
+        enqueue(&mut schedule, app, 1);
+        assert!(schedule.enqueue(work(app, 0, false)).is_err());
+        schedule.enqueue(work(app, 0, true)).expect("it was let in before");
+        let mut order = Vec::new();
+        while let Some(Next::Start(work)) = schedule.next() {
+            order.push(work.rank());
+            schedule.end(app, true);
+        }
+        assert_eq!(order, [(1, false), (0, true), (0, false)]);
+    }
+
+    #[test]
+    fn whoever_stopped_waiting_is_not_resumed() {
+        let mut schedule = schedule(Settings::default());
+        let app = AppId::generate();
+        enqueue(&mut schedule, app, 0);
+        next(&mut schedule);
+        schedule.give_back();
+        enqueue(&mut schedule, app, 0);
+        next(&mut schedule);
+        let seat = Arc::default();
+        assert!(!schedule.take_again(app, &seat));
+        assert!(schedule.stop_waiting(app, &seat));
+        assert!(!schedule.stop_waiting(app, &seat), "it is out");
+        schedule.end(app, true);
+        assert_eq!(next(&mut schedule), None);
+        schedule.end(app, false);
+        assert!(schedule.apps.is_empty());
     }
 
     #[test]

@@ -51,7 +51,11 @@ impl Seat {
 
     /// Waits for a while.
     pub(super) fn wait_for(&self, patience: Duration) -> Option<Handed> {
-        let deadline = Instant::now() + patience;
+        self.wait_until(Instant::now() + patience)
+    }
+
+    /// Waits until a moment.
+    pub(super) fn wait_until(&self, deadline: Instant) -> Option<Handed> {
         let mut handed = self.handed.lock();
         while handed.is_none() && !self.woken.wait_until(&mut handed, deadline).timed_out() {}
         handed.take()

@@ -2,7 +2,6 @@
 
 mod cloud_event;
 mod filter;
-mod stream;
 
 use axum::{Json as Answer, extract::State, response::Response};
 use http::HeaderMap;
@@ -10,8 +9,8 @@ use picloud_core::{
     capability::Capability,
     id::AppId,
     log::{
-        Position,
-        read::{Direction, ReadError},
+        Position, Recorded,
+        read::{Direction, Filter, ReadError},
     },
 };
 
@@ -23,6 +22,7 @@ use super::{
     access::{Caller, InApp},
     page::Page,
     params::Params,
+    stream::{self, Listener, Telling},
     write::database,
 };
 use crate::problem::{Kind, Problem};
@@ -49,8 +49,7 @@ pub(super) async fn stream_app(
     headers: HeaderMap,
     Params(params): Params<StreamParams>,
 ) -> Result<Response, Problem> {
-    let needs = (Capability::AppReadLog, Some(app.id));
-    stream::open(plane, caller, needs, &headers, &params).await
+    follow(plane, caller, (Capability::AppReadLog, Some(app.id)), &headers, &params).await
 }
 
 pub(super) async fn stream_instance(
@@ -59,7 +58,35 @@ pub(super) async fn stream_instance(
     headers: HeaderMap,
     Params(params): Params<StreamParams>,
 ) -> Result<Response, Problem> {
-    stream::open(plane, caller, (Capability::InstanceReadLog, None), &headers, &params).await
+    follow(plane, caller, (Capability::InstanceReadLog, None), &headers, &params).await
+}
+
+async fn follow(
+    plane: Plane,
+    caller: Caller,
+    needs: (Capability, Option<AppId>),
+    headers: &HeaderMap,
+    params: &StreamParams,
+) -> Result<Response, Problem> {
+    let scope = Scope::new(&plane, needs.1).await?;
+    let telling = Matching { filter: params.filter(needs.1)?, scope: scope.clone() };
+    let listener = Listener { caller, needs, headers, after: params.after.as_deref() };
+    stream::open(plane, listener, scope, telling).await
+}
+
+/// Tells the events that match.
+struct Matching {
+    filter: Filter,
+    scope: Scope,
+}
+
+impl Telling for Matching {
+    async fn tell(&mut self, recorded: &Recorded) -> Vec<String> {
+        if !self.filter.matches(recorded) {
+            return Vec::new();
+        }
+        vec![serde_json::to_string(&self.scope.show(recorded)).expect("events are plain data")]
+    }
 }
 
 impl AdminPlane {

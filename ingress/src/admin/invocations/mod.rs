@@ -148,14 +148,7 @@ pub(super) async fn list(
     Params(wanted): Params<Wanted>,
 ) -> Result<Answer<Page<Run>>, Problem> {
     let scope = Scope::new(&plane, Some(app.id)).await?;
-    let script = match &wanted.script {
-        // A script that was deleted has runs all the same.
-        Some(named) => Some(match named.parse::<ScriptId>() {
-            Ok(id) => id,
-            Err(_) => scripts::find(&app, named)?.id,
-        }),
-        None => None,
-    };
+    let script = wanted.script.as_deref().map(|named| scripts::find_ever(&app, named)).transpose()?;
     let limit = page::limit(wanted.limit)?;
     let before = wanted.cursor.as_deref().map(|cursor| plane.open(&scope.key, "cursor", cursor)).transpose()?;
     let walk = Walk { app: app.id, script, route: wanted.route, status: wanted.status, limit, before };

@@ -99,6 +99,11 @@ pub(super) fn find<'a>(app: &'a App, named: &str) -> Result<&'a Script, Problem>
     })
 }
 
+/// A script that is or was: one that was deleted has left runs, and is known by its id.
+pub(super) fn find_ever(app: &App, named: &str) -> Result<ScriptId, Problem> {
+    named.parse().or_else(|_| find(app, named).map(|script| script.id))
+}
+
 pub(super) async fn list(
     InApp(app): InApp,
     Params(wanted): Params<page::Wanted>,

@@ -1,5 +1,6 @@
-//! Events as they happen, over server-sent events: history from a cursor on, then live, without gap or duplicate.
+//! What happens, as it happens, over server-sent events: history from a cursor on, then live, without gap or duplicate.
 //!
+//! What is told of an event is a [`Telling`]'s to say; this module knows where the reader is and whether it may read.
 //! The place in the log is all that a stream remembers. A reader that is slow makes its own stream wait, which then reads
 //! what it missed from the log; nobody else notices.
 
@@ -14,10 +15,7 @@ use http::{HeaderMap, HeaderValue, header};
 use picloud_core::{
     capability::Capability,
     id::AppId,
-    log::{
-        Follow, Position, Recorded,
-        read::{Filter, ReadError},
-    },
+    log::{Follow, Position, Recorded, read::ReadError},
 };
 use serde::Serialize;
 use tokio::{
@@ -27,11 +25,8 @@ use tokio::{
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tracing::warn;
 
-use super::{Scope, filter::StreamParams};
-use crate::{
-    admin::{AdminPlane, access::Caller, write::database},
-    problem::Problem,
-};
+use super::{AdminPlane, access::Caller, events::Scope, write::database};
+use crate::problem::Problem;
 
 /// How often a quiet stream says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -39,20 +34,32 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Frames on their way to a reader; more wait in the log.
 const BUFFER: usize = 16;
 
+/// What a stream tells.
+pub(super) trait Telling: Send + Sync + 'static {
+    /// The data of an event's frames, in order; nothing where it is not wanted.
+    fn tell(&mut self, recorded: &Recorded) -> impl Future<Output = Vec<String>> + Send;
+}
+
+/// Who reads, and from where.
+pub(super) struct Listener<'a> {
+    pub(super) caller: Caller,
+    /// What the caller has to keep holding, and on which app.
+    pub(super) needs: (Capability, Option<AppId>),
+    pub(super) headers: &'a HeaderMap,
+    pub(super) after: Option<&'a str>,
+}
+
 /// Opens the stream from where the reader stood.
 pub(super) async fn open(
     plane: Arc<AdminPlane>,
-    caller: Caller,
-    needs: (Capability, Option<AppId>),
-    headers: &HeaderMap,
-    params: &StreamParams,
+    listener: Listener<'_>,
+    scope: Scope,
+    telling: impl Telling,
 ) -> Result<Response, Problem> {
-    let app = needs.1;
-    let filter = params.filter(app)?;
-    let scope = Scope::new(&plane, app).await?;
+    let Listener { caller, needs, headers, after } = listener;
     // A reconnecting EventSource repeats its first URL: where it got to is in the header.
     let given = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
-    let (from, is_reset) = match given.or(params.after.as_deref()) {
+    let (from, is_reset) = match given.or(after) {
         None => (plane.tail.position(), false),
         Some(cursor) => match plane.resume(&scope, cursor).await? {
             Some(position) => (position, false),
@@ -60,7 +67,7 @@ pub(super) async fn open(
         },
     };
     let (sender, receiver) = mpsc::channel(BUFFER);
-    let stream = Stream { plane, caller, needs, filter, scope, sender, told: from };
+    let stream = Stream { plane, caller, needs, telling, scope, sender, told: from };
     tokio::spawn(stream.run(from, is_reset));
     let frames = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
     let mut response = Body::from_stream(frames).into_response();
@@ -81,11 +88,11 @@ impl AdminPlane {
 }
 
 /// One reader's stream.
-struct Stream {
+struct Stream<T> {
     plane: Arc<AdminPlane>,
     caller: Caller,
     needs: (Capability, Option<AppId>),
-    filter: Filter,
+    telling: T,
     scope: Scope,
     sender: mpsc::Sender<Bytes>,
     /// The place of the last id that was sent.
@@ -104,7 +111,7 @@ struct Control {
 
 type Next = (Follow, Result<Option<Vec<Recorded>>, ReadError>);
 
-impl Stream {
+impl<T: Telling> Stream<T> {
     /// Ends when the reader goes, may not read any more, or the node stops.
     async fn run(mut self, from: Position, is_reset: bool) {
         let head = self.plane.tail.position().max(from);
@@ -169,11 +176,15 @@ impl Stream {
     }
 
     async fn events(&mut self, events: &[Recorded]) -> Result<(), Gone> {
-        for recorded in events.iter().filter(|recorded| self.filter.matches(recorded)) {
-            let data = serde_json::to_string(&self.scope.show(recorded)).expect("events are plain data");
+        for recorded in events {
+            let told = self.telling.tell(recorded).await;
+            let Some((last, first)) = told.split_last() else { continue };
+            // Only the last frame of an event says where to go on: a break before it tells the event again, whole.
+            for data in first {
+                self.send(format!("event: message\ndata: {data}\n\n")).await?;
+            }
             let id = self.scope.seal(recorded.position);
-            let frame = format!("id: {id}\nevent: message\ndata: {data}\n\n");
-            self.sender.send(frame.into()).await.map_err(|_| Gone)?;
+            self.send(format!("id: {id}\nevent: message\ndata: {last}\n\n")).await?;
             self.told = recorded.position;
         }
         Ok(())

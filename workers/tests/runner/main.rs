@@ -1,0 +1,19 @@
+//! Runs from their beginning to their durable end, on a real database.
+
+mod away;
+mod contended;
+mod effects;
+mod fair;
+mod increments;
+mod lifetime;
+mod once;
+mod recorded;
+mod serial;
+mod support;
+
+use std::alloc::System;
+
+use picloud_workers::sandbox::memory::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting<System> = Counting::new(System);
