@@ -29,12 +29,8 @@ async fn a_short_call_is_answered_while_another_apps_endless_ones_go_on(database
     let mut flood = vec![tokio::spawn(node.runner.invoke(first))];
     flood.extend((0..3).map(|_| tokio::spawn(node.runner.invoke(call_of(&endless)))));
     // It computes, on the only permit, and has done so for long enough to be told of.
-    let t = std::time::Instant::now();
     node.has_begun(begun).await;
-    eprintln!("begun {:?}", t.elapsed());
     let answer = node.invoke(call(quiet, r#"c.set("n", 1); c.get("n")"#)).await;
-    eprintln!("answered {:?} {:?}", t.elapsed(), answer);
-    for e in node.log().await { eprintln!("{} {} {} {}", e.position, e.at, e.event.event.kind(), &e.event.data[..e.event.data.len().min(60)]); }
     answer.unwrap().result.unwrap();
     assert!(flood.iter().all(|run| !run.is_finished()), "it had to wait for one of them to end");
     for run in flood {
