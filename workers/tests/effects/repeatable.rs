@@ -138,6 +138,21 @@ fn a_page_is_full_although_much_of_what_is_stored_is_gone() {
     let keys: Vec<_> = page.items.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(keys, ["00", "10", "15", "20"]);
     assert_eq!(page.cursor.as_deref(), Some("20"));
+    assert!(run.asked() > 2, "such a page is no picture of one moment");
+}
+
+#[test]
+fn what_one_question_answers_is_one_moment() {
+    let store = Store::with(&[("a", "1"), ("b", "2")]);
+    let mut run = store.run();
+    assert_eq!(run.asked(), 0);
+    keys(&mut run, "");
+    get(&mut run, "a");
+    run.kv_set("c", "own", json("1"), None).expect("writable");
+    get(&mut run, "own");
+    assert_eq!(run.asked(), 1);
+    get(&mut run, "missing");
+    assert_eq!(run.asked(), 2);
 }
 
 #[test]

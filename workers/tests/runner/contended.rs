@@ -56,7 +56,8 @@ async fn contenders_go_through_one_after_another_and_few_are_tried_often(databas
     let node = node(&database).await;
     let app = AppId::generate();
     // Long enough that without turns most would be overtaken again and again.
-    let program = program(app, r#"let n = c.get_or("n", 0); let x = 0; for i in 0..2000 { x += i; } c.set("n", n + 1)"#);
+    let program =
+        program(app, r#"let n = c.get_or("n", 0); let x = 0; for i in 0..2000 { x += i; } c.set("n", n + 1)"#);
     let calls: Vec<_> = (0..50).map(|_| call_of(&program)).collect();
     let invocations: Vec<_> = calls.iter().map(|call| call.invocation).collect();
     for end in soon(join_all(calls.into_iter().map(|call| node.runner.invoke(call)))).await {
@@ -91,7 +92,8 @@ async fn a_run_that_is_always_overtaken_ends_as_a_conflict_when_its_time_is_up(d
     };
     let limits = Limits { timeout_ms: 1_000, max_operations: 10_000_000, ..Limits::DEFAULT };
     // It computes for as long as some ten writes take.
-    let source = r#"let n = c.get_or("n", 0); let x = 0; for i in 0..300000 { x += i; } c.set("n", n + 1); c.set("mine", 1)"#;
+    let source =
+        r#"let n = c.get_or("n", 0); let x = 0; for i in 0..300000 { x += i; } c.set("n", n + 1); c.set("mine", 1)"#;
     let call = call_of(&program_within(app, source, limits));
     let invocation = call.invocation;
     let run = async {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use picloud_core::{
-    event::FailureReason,
+    event::{Event, FailureReason},
     id::AppId,
     limits::Limits,
     run::{Invoker as _, Program},
@@ -24,12 +24,9 @@ async fn a_short_call_is_answered_while_another_apps_endless_ones_go_on(database
     let node = Cluster::new(&database).node_with(Settings { permits: 1, ..Settings::default() }).await;
     let (flooding, quiet) = (AppId::generate(), AppId::generate());
     let endless = endless(flooding, 2_000);
-    let first = call_of(&endless);
-    let begun = first.invocation;
-    let mut flood = vec![tokio::spawn(node.runner.invoke(first))];
-    flood.extend((0..3).map(|_| tokio::spawn(node.runner.invoke(call_of(&endless)))));
-    // It computes, on the only permit, and has done so for long enough to be told of.
-    node.has_begun(begun).await;
+    let flood: Vec<_> = (0..4).map(|_| tokio::spawn(node.runner.invoke(call_of(&endless)))).collect();
+    // One computes, on the only permit, and has done so for long enough to be told of.
+    node.tells(|event| matches!(event.event, Event::InvocationStarted(_))).await;
     let answer = node.invoke(call(quiet, r#"c.set("n", 1); c.get("n")"#)).await;
     answer.unwrap().result.unwrap();
     assert!(flood.iter().all(|run| !run.is_finished()), "it had to wait for one of them to end");
