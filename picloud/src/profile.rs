@@ -92,7 +92,20 @@ impl Profile {
         file.write_all(b"# Which PiCloud the command line talks to from here, and as whom. Keep it to yourself.\n")?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(draft, path)
+        fs::rename(draft, &path)?;
+        // The name is in the directory, which has to reach the disk too: the first key is kept nowhere else.
+        fs::File::open(data_dir)?.sync_all()
+    }
+
+    /// Takes it away; there need not be one.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove(data_dir: &Path) -> io::Result<()> {
+        match fs::remove_file(Self::path(data_dir)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

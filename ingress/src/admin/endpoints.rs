@@ -9,7 +9,9 @@ use axum::{
 };
 use picloud_core::capability::Capability;
 
-use super::{Plane, access, api_keys, apps, deploy, domains, env, events, instance, invocations, kv, logs, routes, scripts};
+use super::{
+    Plane, access, api_keys, apps, deploy, domains, env, events, instance, invocations, kv, logs, routes, scripts,
+};
 
 /// What a caller must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The first start: an app to deploy to and a key to do it with.
 
+use std::io;
+
 use picloud_core::{
     capability::Capability,
     event::{Actor, app, domain},
@@ -19,19 +21,41 @@ pub enum FirstStartError {
     /// The database could not be asked.
     #[error("failed to look for apps and API keys")]
     Database(#[from] sqlx::Error),
+    /// There is nowhere to keep the first key.
+    #[error("failed to keep the first API key")]
+    Keep(#[source] io::Error),
     /// The first app or key could not be written.
     #[error("failed to set up the first app and API key")]
     Commit(#[from] CommitError),
 }
 
-/// Makes the app `default` when there is no app, and the first API key when there has never been one: the key, which is
-/// shown nowhere else. Of several nodes that start at once one makes each.
+/// What became of the first API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstKey {
+    /// The one that was kept works.
+    Minted,
+    /// Another node was quicker: the one that was kept came to nothing and is to be thrown away.
+    Overtaken,
+    /// There has been one before; none was kept.
+    Present,
+}
+
+/// Makes the app `default` when there is no app, and the first API key when there has never been one. Of several nodes
+/// that start at once one makes each.
+///
+/// The key is shown to `keep` and nowhere else, and before it is minted: whatever happens after, the one key that there is
+/// is not lost.
 ///
 /// # Errors
-/// [`FirstStartError`]. Calling it again is safe.
-pub async fn first_start(pool: &PgPool, committer: &Committer, node: &Node) -> Result<Option<String>, FirstStartError> {
+/// [`FirstStartError`]. Calling it again is safe; what was kept then may work or not, and is kept anew if not.
+pub async fn first_start(
+    pool: &PgPool,
+    committer: &Committer,
+    node: &Node,
+    keep: impl FnOnce(&str) -> io::Result<()> + Send,
+) -> Result<FirstKey, FirstStartError> {
     make_default_app(pool, committer, node).await?;
-    mint_first_key(pool, committer, node).await
+    mint_first_key(pool, committer, node, keep).await
 }
 
 async fn make_default_app(pool: &PgPool, committer: &Committer, node: &Node) -> Result<(), FirstStartError> {
@@ -58,24 +82,30 @@ async fn make_default_app(pool: &PgPool, committer: &Committer, node: &Node) -> 
     }
 }
 
-async fn mint_first_key(pool: &PgPool, committer: &Committer, node: &Node) -> Result<Option<String>, FirstStartError> {
+async fn mint_first_key(
+    pool: &PgPool,
+    committer: &Committer,
+    node: &Node,
+    keep: impl FnOnce(&str) -> io::Result<()> + Send,
+) -> Result<FirstKey, FirstStartError> {
     // Before looking: a key that another node mints after this makes ours stale.
     let as_of = sqlx::query_scalar!(r#"select log.find_head() as "head!""#).fetch_one(pool).await?;
     let exists =
         sqlx::query_scalar!(r#"select exists (select from state.api_key) as "exists!""#).fetch_one(pool).await?;
     if exists {
-        return Ok(None);
+        return Ok(FirstKey::Present);
     }
     let secret = Secret::generate();
+    keep(&secret.text).map_err(FirstStartError::Keep)?;
     secret.store(pool, None).await?;
     let minted = secret.minted("local CLI".to_owned(), Capability::ALL.to_vec(), None, None);
     let event = NewEvent::new(None, &Actor::SYSTEM, minted);
     let reads = vec![Read::Config { app: None, as_of: Position(as_of) }];
     match committer.commit(Commit { reads, ..Commit::new(node.authority(), vec![event]) }).await {
-        Ok(_) => Ok(Some(secret.text)),
+        Ok(_) => Ok(FirstKey::Minted),
         Err(CommitError::Rejected(Rejected::Stale)) => {
             secret.discard(pool).await;
-            Ok(None)
+            Ok(FirstKey::Overtaken)
         }
         Err(error) => Err(error.into()),
     }

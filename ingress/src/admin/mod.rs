@@ -49,7 +49,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use endpoints::{ENDPOINTS, Endpoint, Requires};
-pub use first::{FirstStartError, first_start};
+pub use first::{FirstKey, FirstStartError, first_start};
 
 use crate::{
     health::{self, Health, Versions},

@@ -1,5 +1,7 @@
+use std::io;
+
 use picloud_core::capability::Capability;
-use picloud_ingress::admin::first_start;
+use picloud_ingress::admin::{FirstKey, FirstStartError, first_start};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -25,8 +27,7 @@ async fn the_first_start_makes_an_app_for_this_machine_and_a_key_that_works(pool
 async fn the_second_start_makes_nothing(pool: PgPool) {
     let world = World::start(pool).await;
     let head = world.plane.reader.head().await.expect("a head");
-    let again = first_start(&world.plane.pool, &world.plane.committer, &world.plane.node).await.expect("a start");
-    assert_eq!(again, None);
+    assert_eq!(world.first_start().await, (FirstKey::Present, None));
     assert_eq!(world.plane.reader.head().await.expect("a head"), head);
     world.stop().await;
 }
@@ -38,8 +39,7 @@ async fn a_revoked_first_key_is_not_made_anew(pool: PgPool) {
     let path = format!("/api/v1/admin/api_keys/{}", each(&keys, "id")[0]);
     world.owner.delete(&path).await.is(204);
     world.owner.get("/api/v1/admin/apps").await.problem(401);
-    let again = first_start(&world.plane.pool, &world.plane.committer, &world.plane.node).await.expect("a start");
-    assert_eq!(again, None);
+    assert_eq!(world.first_start().await, (FirstKey::Present, None));
     world.stop().await;
 }
 
@@ -57,10 +57,12 @@ async fn of_nodes_that_start_at_once_one_makes_the_app_and_one_the_key(pool: PgP
     for _ in 0..4 {
         nodes.push(master.another().await);
     }
-    let starts = nodes.iter().map(|node| first_start(&node.plane.pool, &node.plane.committer, &node.plane.node));
-    let starts = futures::future::join_all(starts).await;
-    let keys: Vec<String> = starts.into_iter().filter_map(|start| start.expect("a start")).collect();
-    assert_eq!(keys.len(), 1, "{keys:?}");
+    let starts = futures::future::join_all(nodes.iter().map(|node| node.first_start())).await;
+    let minted = starts.iter().filter(|(first, _)| *first == FirstKey::Minted).count();
+    assert_eq!(minted, 1, "{starts:?}");
+    for (first, kept) in &starts {
+        assert_eq!(kept.is_some(), *first != FirstKey::Present, "{starts:?}");
+    }
     let count = |table: &str| {
         let sql = format!("select count(*) from {table}");
         let pool = master.plane.pool.clone();
@@ -74,4 +76,28 @@ async fn of_nodes_that_start_at_once_one_makes_the_app_and_one_the_key(pool: PgP
         node.stop().await;
     }
     master.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_first_key_is_kept_before_it_is_minted_or_not_minted_at_all(pool: PgPool) {
+    let world = World::start(pool).await;
+    let (pool, plane) = (&world.plane.pool, &world.plane);
+    sqlx::query("delete from state.api_key").execute(pool).await.expect("as if nothing had been");
+    let hashes = async || {
+        let count = sqlx::query_scalar::<_, i64>("select count(*) from live.secret_material where kind = 'api_key'");
+        count.fetch_one(pool).await.expect("a count")
+    };
+    let (head, before) = (plane.reader.head().await.expect("a head"), hashes().await);
+    let full = |_: &str| Err(io::Error::from(io::ErrorKind::StorageFull));
+    let refused = first_start(pool, &plane.committer, &plane.node, full).await.expect_err("nowhere to keep it");
+    assert!(matches!(refused, FirstStartError::Keep(_)), "{refused}");
+    assert_eq!((plane.reader.head().await.expect("a head"), hashes().await), (head, before));
+
+    // The next start makes up for it.
+    let (first, kept) = world.first_start().await;
+    assert_eq!(first, FirstKey::Minted);
+    world.settled().await;
+    let owner = crate::fixture::Client { key: kept, ..world.owner.clone() };
+    owner.get("/api/v1/admin/apps").await.is(200);
+    world.stop().await;
 }

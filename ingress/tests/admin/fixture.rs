@@ -20,7 +20,7 @@ use picloud_core::{
     run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Severity, Unavailable},
 };
 use picloud_ingress::{
-    admin::{self, AdminPlane, Urls},
+    admin::{self, AdminPlane, FirstKey, Urls},
     health::{Health, Readiness, Versions},
 };
 use picloud_projections::setup::LiveSetup;
@@ -45,11 +45,23 @@ impl World {
     pub(crate) async fn start(pool: PgPool) -> Self {
         let master = Arc::new(tempfile::tempdir().expect("a folder"));
         let mut world = Self::node(pool, master).await;
-        let first = admin::first_start(&world.plane.pool, &world.plane.committer, &world.plane.node).await;
-        let key = first.expect("a first start").expect("a first key");
+        let (first, key) = world.first_start().await;
+        assert_eq!(first, FirstKey::Minted);
         world.settled().await;
-        world.owner.key = Some(key);
+        world.owner.key = key;
         world
+    }
+
+    /// What became of the first key, and the key that was kept.
+    pub(crate) async fn first_start(&self) -> (FirstKey, Option<String>) {
+        let mut kept = None;
+        let keep = |key: &str| {
+            kept = Some(key.to_owned());
+            Ok(())
+        };
+        let plane = &self.plane;
+        let first = admin::first_start(&plane.pool, &plane.committer, &plane.node, keep).await.expect("a first start");
+        (first, kept)
     }
 
     /// Another node on the same database; its client has the same key.

@@ -9,5 +9,6 @@ mod first_start;
 mod fixture;
 mod invocations;
 mod kv;
+mod logs;
 mod routes;
 mod scripts;

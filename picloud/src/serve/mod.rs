@@ -4,6 +4,7 @@ mod database;
 mod greeting;
 mod housekeeping;
 mod joints;
+mod local_profile;
 mod planes;
 mod platform;
 mod signal;
@@ -12,15 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use picloud_core::keys::MasterKey;
-use picloud_ingress::admin;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{
-    config::Config,
-    embedded,
-    profile::{Key, Profile},
-};
+use crate::{config::Config, embedded};
 
 pub use database::Database;
 pub use platform::Platform;
@@ -58,16 +54,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let master = MasterKey::load_or_make(&config.master_key_file)?;
     let platform = Platform::start(database.pool.clone(), database.direct.clone(), master).await?;
-    let first_key = admin::first_start(&platform.database, &platform.committer, &platform.node)
-        .await
-        .context("failed to set up a new instance")?;
-    let is_first_start = first_key.is_some();
-    match first_key {
-        Some(key) => Profile { url: config.admin_url.clone(), key: Some(Key::new(key)) }
-            .write(&config.data_dir)
-            .context("failed to write the local CLI profile")?,
-        None => follow_address(config).context("failed to update the local CLI profile")?,
-    }
+    let is_first_start = local_profile::settle(config, &platform).await?;
     platform.setup.reached(platform.tail.position()).await;
 
     let stopping = CancellationToken::new();
@@ -92,14 +79,4 @@ async fn serve(
         bail!("this node was declared dead by others and must be restarted");
     }
     Ok(())
-}
-
-/// The local profile leads to this service, also after it was given another address.
-fn follow_address(config: &Config) -> std::io::Result<()> {
-    match Profile::read(&config.data_dir)? {
-        Some(profile) if profile.url != config.admin_url => {
-            Profile { url: config.admin_url.clone(), ..profile }.write(&config.data_dir)
-        }
-        _ => Ok(()),
-    }
 }
