@@ -57,6 +57,8 @@ pub enum Command {
     Dev(Dev),
     /// Run a script and show what it answers
     Invoke(Invoke),
+    /// What scripts log, and how they fail, newest last
+    Logs(Logs),
     /// What happened, newest last
     Events(Events),
     /// Which requests run which scripts
@@ -179,6 +181,44 @@ pub struct Invoke {
     /// A header, such as 'accept: text/html'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     pub headers: Vec<String>,
+}
+
+/// `picloud logs`.
+#[derive(Clone, Debug, Args)]
+pub struct Logs {
+    /// Which app
+    #[command(flatten)]
+    pub in_app: InApp,
+    /// Go on with what is logged from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only this script's, by name or id
+    #[arg(long, value_name = "SCRIPT")]
+    pub script: Option<String>,
+    /// Only so loud, or louder; a failure is an error
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub level: Option<Level>,
+    /// Only this run's
+    #[arg(long, value_name = "INVOCATION")]
+    pub invocation: Option<String>,
+    /// How many that have been [default: 100, with --follow 10]
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub lines: Option<usize>,
+}
+
+/// How loud a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// `log::trace`
+    Trace,
+    /// `log::debug`
+    Debug,
+    /// `log::info`
+    Info,
+    /// `log::warn`
+    Warn,
+    /// `log::error`, and failures
+    Error,
 }
 
 /// `picloud events`.

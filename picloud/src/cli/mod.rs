@@ -11,7 +11,9 @@ mod dev;
 mod doctor;
 mod env;
 mod events;
+mod follow;
 mod invoke;
+mod logs;
 mod path;
 mod print;
 mod routes;
@@ -56,6 +58,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Deploy(arguments) => wait_for(deploy::run(&global, &arguments)),
         Command::Dev(arguments) => wait_for(dev::run(&global, &arguments)),
         Command::Invoke(arguments) => wait_for(invoke::run(&global, &arguments)),
+        Command::Logs(arguments) => wait_for(logs::run(&global, &arguments)),
         Command::Events(arguments) => wait_for(events::run(&global, &arguments)),
         Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
         Command::Env(command) => wait_for(env::run(&global, &command)),

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(super) const CAREFUL: Style = AnsiColor::Yellow.on_default();
 pub(super) const QUIET: Style = Style::new().dimmed();
 
 /// To stdout. A reader who closes the pipe has read enough.
@@ -77,6 +78,12 @@ fn cell(value: Option<&Value>) -> String {
         Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", "),
         Some(other) => other.to_string(),
     }
+}
+
+/// A time's part of the day, to the millisecond: the date is the same on most lines.
+pub(super) fn clock(time: &str) -> &str {
+    let clock = time.split_once('T').map_or(time, |(_, clock)| clock);
+    clock.get(.."00:00:00.000".len()).unwrap_or(clock)
 }
 
 /// To stderr, in the form that was asked for.

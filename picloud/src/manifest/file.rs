@@ -25,8 +25,7 @@ struct File {
     app: Spanned<String>,
     #[serde(default)]
     hosts: Vec<String>,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: Option<BTreeMap<String, String>>,
     #[serde(default, rename = "script")]
     scripts: Vec<FileScript>,
     #[serde(default, rename = "trigger")]
@@ -101,6 +100,7 @@ impl Place<'_> {
             kind: script.kind.unwrap_or(ScriptKind::Endpoint),
             limits,
             routes,
+            default_routes: Vec::new(),
             message: None,
         })
     }

@@ -33,8 +33,9 @@ pub struct Manifest {
     pub create_app: bool,
     /// Names that lead to it.
     pub hosts: Vec<String>,
-    /// `ctx.env`.
-    pub env: BTreeMap<String, String>,
+    /// `ctx.env`; none: nothing is said of it, and what was set stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<BTreeMap<String, String>>,
     /// Its scripts.
     pub scripts: Vec<Script>,
     /// Whether what is not named here goes.
@@ -54,6 +55,9 @@ pub struct Script {
     pub limits: Map<String, Value>,
     /// What leads to it.
     pub routes: Vec<Route>,
+    /// What leads to it if nothing does yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub default_routes: Vec<Route>,
     /// What the deployer says of this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

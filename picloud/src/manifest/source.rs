@@ -61,15 +61,15 @@ pub fn read(path: &Path, overrides: &Overrides) -> Result<Manifest, ManifestErro
     Ok(manifest)
 }
 
-/// Scripts without a `picloud.toml`: each answers everything on the path of its name, and nothing else is touched.
+/// Scripts without a `picloud.toml`: each answers where it did, a new one everything on the path of its name, and nothing
+/// else is touched.
 fn bare(paths: &[PathBuf], overrides: &Overrides) -> Result<Manifest, ManifestError> {
     let script = |path: &PathBuf| {
         let source =
             fs::read_to_string(path).map_err(|source| ManifestError::Unreadable { path: path.clone(), source })?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         file::check_name(&name).map_err(ManifestError::Nothing)?;
-        let own = [RoutePattern { method: None, path: format!("/{name}") }];
-        let patterns: &[RoutePattern] = if overrides.routes.is_empty() { &own } else { &overrides.routes };
+        let own = RoutePattern { method: None, path: format!("/{name}") };
         let route = |pattern: &RoutePattern| Route {
             method: pattern.method.clone(),
             path: pattern.path.clone(),
@@ -84,7 +84,8 @@ fn bare(paths: &[PathBuf], overrides: &Overrides) -> Result<Manifest, ManifestEr
             kind: ScriptKind::Endpoint,
             source,
             limits: serde_json::Map::new(),
-            routes: patterns.iter().map(route).collect(),
+            routes: overrides.routes.iter().map(route).collect(),
+            default_routes: if overrides.routes.is_empty() { vec![route(&own)] } else { Vec::new() },
             message: None,
         })
     };
@@ -92,7 +93,7 @@ fn bare(paths: &[PathBuf], overrides: &Overrides) -> Result<Manifest, ManifestEr
         app: DEFAULT_APP.to_owned(),
         create_app: false,
         hosts: Vec::new(),
-        env: Default::default(),
+        env: None,
         scripts: paths.iter().map(script).collect::<Result<_, ManifestError>>()?,
         prune: false,
     })

@@ -140,7 +140,9 @@ fn a_bare_script_answers_everything_on_the_path_of_its_name() {
     assert_eq!((manifest.app.as_str(), manifest.create_app, manifest.prune), ("default", false, false));
     let [script] = &manifest.scripts[..] else { panic!("{manifest:?}") };
     assert_eq!((script.name.as_str(), script.source.as_str()), ("greet", "\"hi\""));
-    let [route] = &script.routes[..] else { panic!("{script:?}") };
+    // Where it answered already it goes on doing so, and only there.
+    assert!(script.routes.is_empty(), "{script:?}");
+    let [route] = &script.default_routes[..] else { panic!("{script:?}") };
     assert_eq!((route.method.as_deref(), route.path.as_str()), (None, "/greet"));
 }
 
@@ -153,6 +155,17 @@ fn the_command_line_wins_over_a_bare_script_s_defaults() {
     let routes: Vec<_> =
         manifest.scripts[0].routes.iter().map(|route| (route.method.as_deref(), route.path.as_str())).collect();
     assert_eq!(routes, [(Some("GET"), "/hello"), (None, "/hi/:name")]);
+    assert!(manifest.scripts[0].default_routes.is_empty());
+}
+
+#[test]
+fn a_file_without_env_says_nothing_of_it_and_an_empty_one_that_there_is_none() {
+    let sent = |text: &str| {
+        let dir = folder(&[("picloud.toml", text)]);
+        serde_json::to_value(read(dir.path(), &Overrides::default()).unwrap()).unwrap()
+    };
+    assert_eq!(sent("app = 'shop'").get("env"), None);
+    assert_eq!(sent("app = 'shop'\nenv = {}").get("env"), Some(&serde_json::json!({})));
 }
 
 #[test]

@@ -55,7 +55,8 @@ async fn serve(
     let master = MasterKey::load_or_make(&config.master_key_file)?;
     let platform = Platform::start(database.pool.clone(), database.direct.clone(), master).await?;
     let is_first_start = local_profile::settle(config, &platform).await?;
-    platform.setup.reached(platform.tail.position()).await;
+    // The tail may not have read yet what the first start has just written; without it the first key is not known.
+    platform.setup.reached(platform.tail.position().max(platform.committer.head())).await;
 
     let stopping = CancellationToken::new();
     let planes = planes::serve(config, &platform, listeners, &stopping);

@@ -47,6 +47,9 @@ struct ScriptSaid {
     message: Option<String>,
     #[serde(default)]
     routes: Vec<RouteSaid>,
+    /// Bound if the script has no routes and none are said.
+    #[serde(default)]
+    default_routes: Vec<RouteSaid>,
 }
 
 /// A manifest that makes sense in itself.
@@ -69,6 +72,8 @@ pub(in crate::admin) struct ScriptWanted {
     pub(super) kind: ScriptKind,
     pub(super) source: Source,
     pub(super) routes: Vec<RouteWanted>,
+    /// For a script that would have none. Not empty: the routes that it has stay.
+    pub(super) default_routes: Vec<RouteWanted>,
 }
 
 impl Wanted {
@@ -83,24 +88,23 @@ impl Wanted {
         no_conflicts(&scripts)?;
         Ok(Self { create_app, hosts, env, scripts, prune })
     }
-
-    /// The script that each route is to run, with the route.
-    pub(super) fn routes(&self) -> impl Iterator<Item = (&ScriptWanted, &RouteWanted)> {
-        self.scripts.iter().flat_map(|script| script.routes.iter().map(move |route| (script, route)))
-    }
 }
 
 impl ScriptSaid {
     fn check(self, ceiling: &Limits) -> Result<ScriptWanted, Problem> {
-        let Self { name, kind, source, limits, message, routes } = self;
+        let Self { name, kind, source, limits, message, routes, default_routes } = self;
         names::word("name", &name)?;
         let kind = kind.unwrap_or(ScriptKind::Endpoint);
-        if kind == ScriptKind::Module && !routes.is_empty() {
+        if kind == ScriptKind::Module && !(routes.is_empty() && default_routes.is_empty()) {
             return Err(is_module(&name));
         }
         let source = Source::check(NewSource { source, limits, message }, ceiling)?;
-        let routes = routes.into_iter().map(RouteSaid::check).collect::<Result<_, _>>()?;
-        Ok(ScriptWanted { name, kind, source, routes })
+        let routes = routes.into_iter().map(RouteSaid::check).collect::<Result<Vec<_>, _>>()?;
+        let default_routes = match routes.is_empty() {
+            true => default_routes.into_iter().map(RouteSaid::check).collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        };
+        Ok(ScriptWanted { name, kind, source, routes, default_routes })
     }
 }
 
@@ -118,7 +122,7 @@ fn no_duplicates(scripts: &[ScriptWanted]) -> Result<(), Problem> {
 /// Routes of a manifest that contradict each other; the same one twice does too.
 fn no_conflicts(scripts: &[ScriptWanted]) -> Result<(), Problem> {
     let mut before: Vec<&RouteWanted> = Vec::new();
-    for route in scripts.iter().flat_map(|script| &script.routes) {
+    for route in scripts.iter().flat_map(|script| script.routes.iter().chain(&script.default_routes)) {
         if let Some(other) = before.iter().find(|other| conflict(&route.pattern, &other.pattern)) {
             return Err(contradiction(&route.pattern, &other.pattern.to_string(), None));
         }

@@ -19,7 +19,7 @@ use ulid::Ulid;
 use super::manifest::{ScriptWanted, Wanted};
 use crate::{
     admin::{
-        routes::{check::contradiction, pattern_text},
+        routes::{check::contradiction, pattern_text, wanted::RouteWanted},
         scripts::step::{self, Step, What},
     },
     problem::{Kind, Problem},
@@ -229,9 +229,10 @@ impl<'a> Planner<'a> {
             .flat_map(|app| &app.routes)
             .filter_map(|route| Some((route, Pattern::try_from(&route.definition).ok()?)))
             .collect();
-        let mut definitions = Vec::new();
+        let kept = self.keep(&mut left);
+        let mut definitions: Vec<_> = kept.iter().map(|(route, _)| route.definition.clone()).collect();
         let mut new = Vec::new();
-        for (script, wanted) in self.wanted.routes() {
+        for (script, wanted) in self.wanted_routes() {
             let definition = wanted.definition(self.scripts[script.name.as_str()]);
             definitions.push(definition.clone());
             match left.iter().position(|(_, pattern)| *pattern == wanted.pattern) {
@@ -250,7 +251,7 @@ impl<'a> Planner<'a> {
             }
         }
         for (script, wanted, definition) in new {
-            if let Some((other, _)) = left.iter().find(|(_, pattern)| conflict(pattern, &wanted.pattern)) {
+            if let Some((other, _)) = left.iter().chain(&kept).find(|(_, pattern)| conflict(pattern, &wanted.pattern)) {
                 return Err(contradiction(&wanted.pattern, &pattern_text(&other.definition), Some(other.id)));
             }
             let mut change = Change::new(Action::Create, ChangeKind::Route, pattern_text(&definition));
@@ -260,6 +261,34 @@ impl<'a> Planner<'a> {
             self.then.push(route::Bound { route: RouteId::from((self.mint)()), definition }.into());
         }
         Ok(definitions)
+    }
+
+    /// The routes that the manifest asks for, each with the script that it is to run.
+    fn wanted_routes(&self) -> Vec<(&'a ScriptWanted, &'a RouteWanted)> {
+        let of = |script: &'a ScriptWanted| {
+            let routes = if self.has_routes(script) { &script.routes } else { &script.default_routes };
+            routes.iter().map(move |route| (script, route))
+        };
+        self.wanted.scripts.iter().flat_map(of).collect()
+    }
+
+    fn has_routes(&self, script: &ScriptWanted) -> bool {
+        let id = self.scripts[script.name.as_str()];
+        !script.routes.is_empty()
+            || self.present.app.is_some_and(|app| app.routes.iter().any(|route| route.definition.script == id))
+    }
+
+    /// Takes out the routes of those scripts that are to keep theirs.
+    fn keep<'r>(&mut self, left: &mut Vec<(&'r Route, Pattern)>) -> Vec<(&'r Route, Pattern)> {
+        let mut kept = Vec::new();
+        for script in self.wanted.scripts.iter().filter(|script| !script.default_routes.is_empty()) {
+            let id = self.scripts[script.name.as_str()];
+            for (route, pattern) in left.extract_if(.., |(route, _)| route.definition.script == id) {
+                self.route_there(route, route.definition.clone(), script);
+                kept.push((route, pattern));
+            }
+        }
+        kept
     }
 
     /// A route that is bound already: to another script perhaps, or saying something else.

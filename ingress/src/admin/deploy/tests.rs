@@ -171,3 +171,34 @@ fn an_app_that_is_not_there_is_made_first() {
     let planned = planned(new, None, &HashMap::new()).expect("a plan");
     assert_eq!(kinds(&planned), ["app.created", "domain.claimed", "domain.claimed"]);
 }
+
+#[test]
+fn default_routes_are_for_scripts_that_have_none() {
+    let manifest = |name: &str, prune: bool| {
+        json!({ "prune": prune, "scripts": [
+            { "name": name, "source": "1", "default_routes": [{ "path": format!("/{name}-2") }] },
+        ]})
+    };
+    let (app, latest) = (app(), latest(1, "1"));
+    // It keeps the one it has, and whoever deploys it is told where it answers.
+    for prune in [false, true] {
+        let wanted = wanted(manifest("greet", prune));
+        let present = Present { app: Some(&app), slug: "shop", latest: &latest };
+        let plan = plan(&wanted, &present, &mut || Ulid(100)).expect("a plan");
+        let paths: Vec<&str> = plan.routes.iter().map(|route| route.path.as_str()).collect();
+        assert_eq!(paths, ["/greet"]);
+        assert!(!plan.events.iter().any(|event| event.kind().starts_with("route.")), "{:?}", plan.events);
+    }
+    let new = planned(manifest("new", false), Some(&app), &latest).expect("a plan");
+    assert_eq!(kinds(&new), ["script.deployed", "script.activated", "route.bound"]);
+}
+
+#[test]
+fn a_route_that_contradicts_one_that_is_kept_is_refused() {
+    let manifest = json!({ "scripts": [
+        { "name": "greet", "source": "1", "default_routes": [{ "path": "/other" }] },
+        { "name": "new", "source": "2", "routes": [{ "path": "/greet" }] },
+    ]});
+    let refused = planned(manifest, Some(&app()), &latest(1, "1")).expect_err("two scripts on one path");
+    assert!(refused.contains("/greet"), "{refused}");
+}
