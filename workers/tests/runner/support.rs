@@ -161,9 +161,9 @@ impl TestNode {
     }
 
     /// Appends without a run.
-    pub async fn append(&self, app: AppId, event: impl Into<Event>) {
-        let event = NewEvent::new(Some(app), &Actor::SYSTEM, event);
-        soon(self.committer.commit(Commit::new(self.node.authority(), vec![event]))).await.unwrap();
+    pub async fn append(&self, app: AppId, events: Vec<Event>) {
+        let events = events.into_iter().map(|event| NewEvent::new(Some(app), &Actor::SYSTEM, event)).collect();
+        soon(self.committer.commit(Commit::new(self.node.authority(), events))).await.unwrap();
     }
 
     /// Runs that the log has begun and not ended.
