@@ -117,7 +117,7 @@ pub struct Call {
 /// What a script answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// 100 to 599.
+    /// 200 to 599: what comes before an answer is the server's to say.
     pub status: u16,
     /// Lower-case names; valid header values.
     pub headers: Vec<(String, String)>,

@@ -9,7 +9,7 @@ use crate::id::DomainId;
 pub struct Claimed {
     /// The claim.
     pub domain: DomainId,
-    /// `shop.example.com`, or `*.example.com` for every name directly below; lower case, unique on the instance.
+    /// `shop.example.com`, or `*.example.com` for every name below it, however deep; lower case, unique on the instance.
     pub host: String,
 }
 

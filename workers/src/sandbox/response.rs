@@ -44,7 +44,7 @@ fn structured(map: &Map, status: &Dynamic, limits: &Limits) -> Result<Answer, Fa
         None => Bytes::new(),
         Some(body) => self::body(body, &mut fields, limits)?,
     };
-    if status < 200 || matches!(status, 204 | 304) {
+    if matches!(status, 204 | 304) {
         return Ok(Answer { status, headers: fields, body: Bytes::new() });
     }
     Ok(Answer { status, headers: fields, body })
@@ -52,9 +52,10 @@ fn structured(map: &Map, status: &Dynamic, limits: &Limits) -> Result<Answer, Fa
 
 fn status(value: &Dynamic) -> Result<u16, Failure> {
     match value.as_int() {
-        Ok(status @ 100..=599) => Ok(u16::try_from(status).expect("it is between 100 and 599")),
-        Ok(status) => Err(bad(format!("`statusCode` is {status}: it must be between 100 and 599"))),
-        Err(_) => Err(bad(format!("`statusCode` is {}: it must be an int between 100 and 599", shown(value)))),
+        // Below 200 is what comes before an answer.
+        Ok(status @ 200..=599) => Ok(u16::try_from(status).expect("it is between 200 and 599")),
+        Ok(status) => Err(bad(format!("`statusCode` is {status}: it must be between 200 and 599"))),
+        Err(_) => Err(bad(format!("`statusCode` is {}: it must be an int between 200 and 599", shown(value)))),
     }
 }
 

@@ -146,3 +146,18 @@ fn a_trivial_run_is_quick() {
     // An engine for each call would take hundreds, even optimised.
     assert!(per_run_us < 100, "{per_run_us} µs");
 }
+
+#[test]
+fn strings_are_searched_by_character_from_either_end() {
+    let source = r#"
+        let s = "añañ";
+        [
+            s.index_of("ñ"), s.index_of('ñ', 2), s.index_of("a", -2), s.index_of("a", -99), s.index_of("a", 4),
+            s.index_of("x"), "".index_of(""), s.contains("ña"), s.contains('x'), s.get(1), s.get(-1), s.get(4), s.get(-5),
+            blob(2, 7).contains(7), blob(2, 7).contains(8),
+        ]
+    "#;
+    let answer = script(source).answer();
+    let expected = r#"[1,3,2,0,-1,-1,-1,true,false,"ñ","ñ",null,null,true,false]"#;
+    assert_eq!(std::str::from_utf8(&answer.body), Ok(expected));
+}

@@ -8,6 +8,7 @@ mod array;
 mod blob;
 mod map;
 mod print;
+mod search;
 mod sort;
 mod text;
 
@@ -46,6 +47,7 @@ pub(super) fn replacements() -> (Module, Vec<FunctionDoc>) {
     array::register(&mut registry);
     sort::register(&mut registry);
     text::register(&mut registry);
+    search::register(&mut registry);
     map::register(&mut registry);
     blob::register(&mut registry);
     print::register(&mut registry);
