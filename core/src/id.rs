@@ -142,11 +142,9 @@ ids! {
 }
 
 fn new_ulid() -> Ulid {
-    let mut random = [0_u8; 16];
-    getrandom::fill(&mut random[..10]).expect("the operating system hands out random bytes");
     let now_ms =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    Ulid::from_parts(now_ms, u128::from_le_bytes(random))
+    Ulid::from_parts(now_ms, rand::random())
 }
 
 #[cfg(test)]

@@ -113,8 +113,7 @@ impl DataKey {
     }
 
     fn encrypt(&self, purpose: Purpose, bound_to: &[u8], plain: &[u8]) -> ([u8; NONCE_BYTES], Vec<u8>) {
-        let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce).expect("the operating system hands out random bytes");
+        let nonce: [u8; NONCE_BYTES] = rand::random();
         let aad = self.aad(purpose, bound_to);
         let ciphertext = self
             .cipher
