@@ -54,7 +54,7 @@ impl Course {
         Self { inner, run: Arc::new(run), runs: 0, told: Told::NotYet }
     }
 
-    pub async fn to_its_end(mut self) -> Result<Finished, Unavailable> {
+    pub async fn run_to_its_end(mut self) -> Result<Finished, Unavailable> {
         let mut contention = Contention::default();
         loop {
             let overtaken = match self.attempt().await? {

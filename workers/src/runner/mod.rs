@@ -118,6 +118,6 @@ impl Inner {
                 Unavailable::Log
             })?,
         };
-        Course::new(self, Run::new(call, key)).to_its_end().await
+        Course::new(self, Run::new(call, key)).run_to_its_end().await
     }
 }
