@@ -1,16 +1,18 @@
 //! `kill -9`, of the service and of PostgreSQL, with calls going on. What was acknowledged stays.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use rustix::process::{Signal, kill_process};
+
+use tokio::task::JoinSet;
 
 use crate::{
     app,
     eventually::eventually,
     home::{Home, command_line},
     load::Load,
-    service::Start,
+    service::{Service, Start},
 };
 
 const SCRIPTS: &[(&str, &str, &str)] = &[("keep", "POST /keep/:key", app::KEEP), ("count", "POST /count", app::COUNT)];
@@ -70,4 +72,45 @@ async fn a_killed_postgresql_costs_nothing_that_was_acknowledged_and_the_service
     seen.assert_all_is_there(&service, &app).await;
     assert!(service.is_running(), "it has never been restarted");
     service.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_a_crash_cut_off_counts_once_when_it_is_sent_again_under_its_key() {
+    let home = Arc::new(Home::new());
+    let mut service = Start::new(&home).ready().await;
+    let app = app::write(&home, "once", &[("count", "POST /count", app::COUNT)]);
+    home.picloud(&["deploy", &app]).await;
+    let mut calls = JoinSet::new();
+    for key in 0..200 {
+        let call = count(&service, key).send();
+        calls.spawn(async move { call.await.ok().filter(|answer| answer.status() == StatusCode::OK).is_some() });
+    }
+    let mut answered = 0;
+    while answered < 40 {
+        answered += usize::from(calls.join_next().await.expect("not all have ended").unwrap());
+    }
+    service.kill().await;
+    let rest = calls.join_all().await;
+    assert!(rest.contains(&false), "some were cut off");
+
+    let service = Start::new(&home).ready().await;
+    // Whoever had no answer cannot know, and asks again; the others are here to show that asking again is harmless.
+    let mut numbers = BTreeSet::new();
+    for key in 0..200 {
+        let body = eventually("the key is free or has its outcome", || async {
+            let answer = count(&service, key).send().await.unwrap();
+            let (status, body) = (answer.status(), answer.text().await.unwrap());
+            // The run that was cut off holds its key until its node is known to be dead.
+            assert!(matches!(status, StatusCode::OK | StatusCode::CONFLICT), "{status} {body}");
+            (status == StatusCode::OK).then_some(body)
+        })
+        .await;
+        numbers.insert(body.parse::<i64>().unwrap());
+    }
+    assert_eq!(numbers, (1..=200).collect(), "each key has counted, and once");
+    service.stop().await;
+}
+
+fn count(service: &Service, key: usize) -> reqwest::RequestBuilder {
+    service.call(Method::POST, "once.localhost", "/count").header("idempotency-key", format!("call-{key}"))
 }
