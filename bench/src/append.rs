@@ -12,7 +12,10 @@ use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoo
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{Bench, report::{self, Report}};
+use crate::{
+    Bench,
+    report::{self, Report},
+};
 
 /// Events of one batch, as the committer would gather under load.
 const BATCH: usize = 300;
@@ -26,8 +29,7 @@ pub async fn measure(bench: &Bench, cluster: &Embedded, report: &mut Report) -> 
     let (told, mut tail) = mpsc::unbounded_channel();
     let drain = tokio::spawn(async move { while tail.recv().await.is_some() {} });
     let options = cluster.options().database("append");
-    let (committer, committing) =
-        Committer::start(options.clone(), node.epoch(), CommitterConfig::default(), told);
+    let (committer, committing) = Committer::start(options.clone(), node.epoch(), CommitterConfig::default(), told);
 
     let (mut raw, mut appended, mut alone, mut inserted) = (vec![], vec![], vec![], vec![]);
     for _ in 0..bench.rounds {
@@ -38,10 +40,11 @@ pub async fn measure(bench: &Bench, cluster: &Embedded, report: &mut Report) -> 
         alone.push(commit_ms);
     }
     let raw = report::line(format!("raw insert, unnest, {BATCH} rows a statement"), "rows/s", &raw);
-    let appended =
-        report::line(format!("log append, batches of {BATCH} events"), "events/s", &appended).against("raw insert", raw.median);
+    let appended = report::line(format!("log append, batches of {BATCH} events"), "events/s", &appended)
+        .against("raw insert", raw.median);
     let inserted = report::line("insert one row, autocommit, one at a time: p50", "ms", &inserted);
-    let alone = report::line("commit one event, one at a time: p50", "ms", &alone).against("one-row insert", inserted.median);
+    let alone =
+        report::line("commit one event, one at a time: p50", "ms", &alone).against("one-row insert", inserted.median);
     for line in [raw, appended, inserted, alone] {
         report.add(line);
     }

@@ -97,12 +97,12 @@ pub async fn start_picloud(bench: &Bench, database_url: &str) -> anyhow::Result<
     std::fs::create_dir_all(&data_dir)?;
     let (port, admin_port) = (free_port()?, free_port()?);
     let mut command = Command::new(&bench.picloud);
-    command
-        .arg("serve")
-        .arg("--data-dir")
-        .arg(&data_dir)
-        .args(["--database-url", database_url])
-        .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")]);
+    command.arg("serve").arg("--data-dir").arg(&data_dir).args(["--database-url", database_url]).args([
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+        "--admin-listen",
+        &format!("127.0.0.1:{admin_port}"),
+    ]);
     let service = Service::start(command, port, &bench.work.join("picloud.log"), "/readyz").await?;
     deploy(bench, &data_dir).await?;
     Ok(service)

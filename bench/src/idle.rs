@@ -47,12 +47,12 @@ pub async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
 async fn start(bench: &Bench, data_dir: &std::path::Path) -> anyhow::Result<(Service, Instant)> {
     let (port, admin_port) = (free_port()?, free_port()?);
     let mut command = Command::new(&bench.picloud);
-    command
-        .env_remove("DATABASE_URL")
-        .arg("serve")
-        .arg("--data-dir")
-        .arg(data_dir)
-        .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")]);
+    command.env_remove("DATABASE_URL").arg("serve").arg("--data-dir").arg(data_dir).args([
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+        "--admin-listen",
+        &format!("127.0.0.1:{admin_port}"),
+    ]);
     let began = Instant::now();
     Ok((Service::start(command, port, &bench.work.join("idle.log"), "/readyz").await?, began))
 }

@@ -50,7 +50,10 @@ end
     let [requests, duration_us, p50_us, p99_us, bad, broken] = numbers[..] else {
         anyhow::bail!("wrk said: {text}");
     };
-    ensure!(bad == 0 && broken == 0, "{bad} answers were no success and {broken} requests broke, of {requests} at {url}");
+    ensure!(
+        bad == 0 && broken == 0,
+        "{bad} answers were no success and {broken} requests broke, of {requests} at {url}"
+    );
     Ok(Found {
         per_second: requests as f64 / (duration_us as f64 / 1e6),
         p50_ms: p50_us as f64 / 1e3,

@@ -160,6 +160,9 @@ impl Client {
                 failure.next("the server does not accept this key: set PICLOUD_KEY to one that it gave out")
             }
             StatusCode::UNAUTHORIZED => failure.next("set PICLOUD_KEY, or run this where `picloud serve` was started"),
+            StatusCode::NOT_FOUND if failure.problem.more.get("field").is_some_and(|field| field == "app") => {
+                failure.next("`picloud app ls` shows the apps there are, `picloud app create <SLUG>` makes one")
+            }
             _ => failure,
         }
     }

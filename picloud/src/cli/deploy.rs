@@ -1,12 +1,13 @@
 //! `picloud deploy`.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     Output,
     args::{Deploy, Global},
-    path, print,
+    path,
+    print::{self, QUIET},
 };
 use crate::{
     client::Client,
@@ -21,33 +22,57 @@ pub(super) async fn run(global: &Global, arguments: &Deploy) -> Result<(), Failu
         Overrides { app: arguments.app.clone(), routes: arguments.routes.clone(), message: arguments.message.clone() };
     let manifest = manifest::read(&arguments.path, &overrides)?;
     let client = global.client()?;
-    let difference = send(&client, &manifest, arguments.dry_run).await.inspect_err(|failure| {
-        if global.output == Output::Table {
-            print::aside(&diagnostics(&manifest, &told(failure)));
-        }
-    })?;
-    match global.output {
-        Output::Json => print::object(&difference),
-        Output::Table => {
-            print::aside(&diagnostics(&manifest, &difference.diagnostics));
-            print::text(&difference.show());
-            if arguments.dry_run {
-                print::text("Nothing was changed: this was a dry run.\n");
-            } else {
-                print::text(&difference.urls.iter().map(|url| format!("{url}\n")).collect::<String>());
-            }
-        }
+    let answer = match send(&client, &manifest, arguments.dry_run).await {
+        Ok(answer) => answer,
+        Err(failure) if global.output == Output::Table => return Err(explained(&manifest, failure)),
+        Err(failure) => return Err(failure),
+    };
+    if global.output == Output::Json {
+        print::object(&answer.told);
+        return Ok(());
+    }
+    let difference = answer.difference;
+    print::aside(&diagnostics(&manifest, &difference.diagnostics));
+    print::text(&difference.show());
+    if arguments.dry_run {
+        print::text("Nothing was changed: this was a dry run.\n");
+        return Ok(());
+    }
+    print::text(&difference.urls.iter().map(|url| format!("{url}\n")).collect::<String>());
+    if difference.urls.is_empty() && difference.changes.iter().any(|change| change.kind == "route") {
+        let app = &manifest.app;
+        let hint = format!("no host leads to it yet: name one in picloud.toml, as in hosts = [\"{app}.localhost\"]");
+        print::aside(&format!("{QUIET}{hint}{QUIET:#}\n"));
     }
     Ok(())
 }
 
+/// What the server said, as it said it and as it is shown.
+pub(super) struct Answer {
+    pub(super) told: Box<RawValue>,
+    pub(super) difference: Difference,
+}
+
+/// Diagnostics are shown where they are; the sentence that sums them up would only say the first again.
+fn explained(manifest: &Manifest, mut failure: Failure) -> Failure {
+    let found = told(&failure);
+    if !found.is_empty() {
+        print::aside(&diagnostics(manifest, &found));
+        "nothing was deployed".clone_into(&mut failure.problem.detail);
+    }
+    failure
+}
+
 /// Asks the server to make the app as the manifest says, or only what that would change.
-pub(super) async fn send(client: &Client, manifest: &Manifest, dry_run: bool) -> Result<Difference, Failure> {
+pub(super) async fn send(client: &Client, manifest: &Manifest, dry_run: bool) -> Result<Answer, Failure> {
     let mut to = path::admin(&["apps", &manifest.app, "deploy"]);
     if dry_run {
         to.push_str("?dry_run=true");
     }
-    client.send_json(Method::POST, &to, manifest).await
+    let told: Box<RawValue> = client.send_json(Method::POST, &to, manifest).await?;
+    let difference = serde_json::from_str(told.get())
+        .map_err(|error| Failure::failed(format!("the server's answer is not understood: {error}")))?;
+    Ok(Answer { told, difference })
 }
 
 /// Diagnostics with the lines that they are about.

@@ -51,8 +51,8 @@ async fn deploy_once(client: &Client, path: &Path, overrides: &Overrides, output
         }
     };
     match deploy::send(client, &manifest, false).await {
-        Ok(difference) if output == Output::Json => print::object(&difference),
-        Ok(difference) => {
+        Ok(answer) if output == Output::Json => print::object(&answer.told),
+        Ok(deploy::Answer { difference, .. }) => {
             print::aside(&deploy::diagnostics(&manifest, &difference.diagnostics));
             print::text(&difference.show());
             let urls = difference.urls.iter().map(|url| format!("  {url}\n")).collect::<String>();
@@ -65,11 +65,14 @@ async fn deploy_once(client: &Client, path: &Path, overrides: &Overrides, output
 }
 
 fn refused(manifest: &Manifest, failure: &Failure, output: Output) {
+    let found = deploy::told(failure);
+    if output == Output::Json || found.is_empty() {
+        print::failure(failure, output);
+    }
     if output == Output::Table {
-        print::aside(&deploy::diagnostics(manifest, &deploy::told(failure)));
+        print::aside(&deploy::diagnostics(manifest, &found));
         print::aside(&format!("{BAD}✗{BAD:#} {} stays as it was\n", manifest.app));
     }
-    print::failure(failure, output);
 }
 
 fn taken(began: Instant) -> String {

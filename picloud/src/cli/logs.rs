@@ -93,8 +93,11 @@ fn shown(line: &Value) -> String {
         message.extend(part.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }));
     }
     let reason = text("reason").map_or_else(String::new, |reason| format!("{} ", failed(reason)));
+    let place = line.get("line").and_then(Value::as_u64).map_or_else(String::new, |line| format!(" (line {line})"));
     let data = line.get("data").map_or_else(String::new, |data| format!(" {QUIET}{data}{QUIET:#}"));
-    format!("{QUIET}{clock}{QUIET:#} {style}{level:5}{style:#} {script}  {style}{reason}{style:#}{message}{data}\n")
+    format!(
+        "{QUIET}{clock}{QUIET:#} {style}{level:5}{style:#} {script}  {style}{reason}{style:#}{message}{place}{data}\n"
+    )
 }
 
 /// A failure's reason, in words.
@@ -145,7 +148,7 @@ mod tests {
         });
         let failure = json!({
             "time": "2026-01-02T03:04:05.678901Z", "level": "error", "script_name": null, "script": "scr_1",
-            "message": "boom (line 3)", "reason": "timed_out", "line": 3,
+            "message": "boom", "reason": "timed_out", "line": 3,
         });
         insta::assert_snapshot!([plain(&line), plain(&failure)].concat(), @r#"
         03:04:05.678 warn  cart  two

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Output;
-use crate::failure::Failure;
+use crate::{failure::Failure, problem::Problem};
 
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -49,7 +49,7 @@ pub(super) fn rows(output: Output, items: &[Value], columns: &[&str]) {
         return;
     }
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(columns.iter().map(|column| column.replace('_', " ").to_uppercase()));
+    table.load_style(NOTHING).set_header(columns.iter().map(|column| heading(column)));
     for item in items {
         table.add_row(columns.iter().map(|column| cell(item.get(column))));
     }
@@ -57,6 +57,11 @@ pub(super) fn rows(output: Output, items: &[Value], columns: &[&str]) {
         column.set_padding((0, 2));
     }
     text(&format!("{}\n", table.trim_fmt()));
+}
+
+/// A column's; `script_name` is how people know a script.
+fn heading(column: &str) -> String {
+    column.trim_end_matches("_name").replace('_', " ").to_uppercase()
 }
 
 /// One thing: its members below each other, or its object.
@@ -91,7 +96,8 @@ pub(super) fn failure(failure: &Failure, output: Output) {
     let text = match output {
         Output::Json => failure.to_json() + "\n",
         Output::Table => {
-            let mut text = format!("{BAD}error:{BAD:#} {}\n", failure.problem.sentence());
+            let place = place(&failure.problem);
+            let mut text = format!("{BAD}error:{BAD:#} {}{place}\n", failure.problem.sentence());
             if let Some(next) = &failure.next {
                 text.push_str(&format!("{QUIET}next:{QUIET:#}  {next}\n"));
             }
@@ -99,4 +105,14 @@ pub(super) fn failure(failure: &Failure, output: Output) {
         }
     };
     let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// Where in a script it went wrong, if that is what went wrong.
+fn place(problem: &Problem) -> String {
+    let number = |name: &str| problem.more.get(name).and_then(Value::as_u64);
+    match (number("line"), number("column")) {
+        (Some(line), Some(column)) => format!(" (line {line}, column {column})"),
+        (Some(line), None) => format!(" (line {line})"),
+        (None, _) => String::new(),
+    }
 }

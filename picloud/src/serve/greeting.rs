@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::Database;
-use crate::config::{Config, LogFormat};
+use crate::{
+    config::{Config, LogFormat},
+    embedded,
+};
 
 /// Prints it, unless the log is for programs.
 pub(super) fn print(config: &Config, database: &Database, is_first_start: bool, took: Duration) {
@@ -29,8 +32,13 @@ pub(super) fn print(config: &Config, database: &Database, is_first_start: bool, 
     if is_first_start {
         text += &format!("{dim}  CLI key    {reset} in {}/profile.toml, made just now\n", config.data_dir.display());
     }
+    // Where the data is not where commands look for it, they have to be told.
+    let elsewhere = match &config.data_dir {
+        dir if *dir == embedded::default_data_dir() => String::new(),
+        dir => format!("    export PICLOUD_DATA_DIR={}\n", shell_word(&dir.to_string_lossy())),
+    };
     text += &format!(
-        "\n  Next, in another terminal:\n\n    \
+        "\n  Next, in another terminal:\n\n{elsewhere}    \
          echo '\"Hello, \" + (ctx.request.query.name ?? \"world\") + \"!\"' > hello.rhai\n    \
          {picloud} deploy hello.rhai --route 'GET /hello'\n    \
          curl '{public}/hello?name=you'\n    \
@@ -43,4 +51,21 @@ pub(super) fn print(config: &Config, database: &Database, is_first_start: bool, 
 /// The program as it was called, so that the lines can be typed as they stand.
 fn program() -> String {
     std::env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "picloud".to_owned())
+}
+
+/// A text as a shell reads it back.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_typed_as_it_is_shown() {
+        assert_eq!(shell_word("/var/tmp/a-b_1"), "/var/tmp/a-b_1");
+        assert_eq!(shell_word("/it's here"), r"'/it'\''s here'");
+    }
 }
