@@ -129,7 +129,10 @@ fn deploying_a_script_sends_it_with_its_route_and_shows_where_it_answers() {
     assert_eq!(line, "POST /api/v1/admin/apps/default/deploy HTTP/1.1");
     assert_eq!(sent["scripts"][0]["source"], "\"hi\"");
     assert_eq!(sent["scripts"][0]["message"], "first");
-    assert_eq!(sent["scripts"][0]["routes"][0]["path"], "/greet");
+    // For a script that has no route yet: one that has keeps it.
+    assert_eq!(sent["scripts"][0]["routes"], Value::Array(Vec::new()));
+    assert_eq!(sent["scripts"][0]["default_routes"][0]["path"], "/greet");
+    assert_eq!(sent.get("env"), None, "a bare script says nothing of the app's values");
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn a_source_that_is_refused_is_shown_with_its_place() {
       |
     1 | let a = ;
       |         ^
-    error: `greet` has 1 error
+    error: nothing was deployed
     "#);
 
     let (url, _) = server("422 Unprocessable Content", "application/problem+json", problem);
@@ -184,6 +187,30 @@ fn a_list_is_one_object_for_programs_and_a_table_for_people() {
     let lines: Vec<String> =
         String::from_utf8(output.stdout).unwrap().lines().map(|line| line.trim_end().to_owned()).collect();
     assert_eq!(lines, ["NAME      VALUE", "currency  EUR"]);
+}
+
+#[test]
+fn logs_are_shown_oldest_first_with_failures_and_where_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = r#"{"items":[
+        {"time":"2026-01-02T03:04:06.543210Z","level":"error","script_name":"greet","message":"boom","reason":"threw","line":2},
+        {"time":"2026-01-02T03:04:05.678901Z","level":"info","script_name":"greet","message":"hello","data":{"n":1}}],
+        "cursor":null}"#;
+    let (url, asked) = server("200 OK", "application/json", page);
+    let output = picloud(dir.path(), &["logs", "--script", "greet", "--level", "info", "-n", "2", "--url", &url]);
+    assert!(output.status.success(), "{output:?}");
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r#"
+    03:04:05.678 info  greet  hello {"n":1}
+    03:04:06.543 error greet  threw: boom (line 2)
+    "#);
+    let asked = asked.join().unwrap().0;
+    assert_eq!(asked, "GET /api/v1/admin/apps/default/logs?script=greet&level=info&limit=2 HTTP/1.1");
+
+    let (url, _) = server("200 OK", "application/json", page);
+    let output = picloud(dir.path(), &["logs", "-n", "1", "--output", "json", "--url", &url]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(lines.lines().count(), 1, "the newest alone: {lines}");
+    assert_eq!(serde_json::from_str::<Value>(&lines).unwrap()["reason"], "threw");
 }
 
 #[test]
