@@ -110,7 +110,7 @@ fn limits() -> String {
 fn shown(name: &str, number: u64) -> String {
     if name.ends_with("_bytes") {
         for (unit, size) in [("MiB", 1 << 20), ("KiB", 1 << 10)] {
-            if number % size == 0 {
+            if number.is_multiple_of(size) {
                 return format!("{} {unit}", number / size);
             }
         }
@@ -119,7 +119,7 @@ fn shown(name: &str, number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             grouped.push(' ');
         }
         grouped.push(digit);

@@ -57,7 +57,7 @@ fn snapshot(setup: &Setup) -> Snapshot {
             match HostPattern::parse(Some(&domain.host)) {
                 Ok(pattern) => _ = hosts.insert(pattern, Arc::clone(&served)),
                 Err(error) => {
-                    warn!(%error, domain.id = %domain.id, "A stored host name cannot be read: it leads nowhere")
+                    warn!(%error, domain.id = %domain.id, "A stored host name cannot be read: it leads nowhere");
                 }
             }
         }
