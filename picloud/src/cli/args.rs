@@ -105,7 +105,7 @@ pub struct Serve {
     /// What this node does [env: PICLOUD_ROLE] [default: all]
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
-    /// The key that other keys are encrypted with [env: PICLOUD_MASTER_KEY_FILE] [default: <data-dir>/master.key]
+    /// The key that other keys are encrypted with [env: PICLOUD_MASTER_KEY_FILE] [default: master.key in the data directory]
     #[arg(long, value_name = "FILE")]
     pub master_key_file: Option<String>,
     /// What is logged [env: PICLOUD_LOG] [default: info]
@@ -139,7 +139,7 @@ pub struct Deploy {
     /// Another app than picloud.toml's, or than `default`
     #[arg(long, value_name = "APP")]
     pub app: Option<String>,
-    /// What leads to a bare script, such as 'GET /hello'; may be repeated [default: 'ANY /<name>']
+    /// What leads to a bare script, such as 'GET /hello'; may be repeated [default: those it has, else 'ANY /NAME']
     #[arg(long = "route", value_name = "ROUTE")]
     pub routes: Vec<RoutePattern>,
     /// Only show what would change

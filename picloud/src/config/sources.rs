@@ -53,7 +53,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Gathers everything. `file` is read if it is named; else `PICLOUD_CONFIG`'s, else [`DEFAULT_FILE`] if there is
+    /// Gathers everything. `file` is read if it is named; else `PICLOUD_CONFIG`'s, else `DEFAULT_FILE` if there is
     /// one.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The PostgreSQL that PiCloud brings up for itself when it is given none.
 //!
 //! [`Embedded::start`] finds an installation on the machine ([`find`]), makes a private cluster under the data
-//! directory ([`cluster`]), or takes over the one that a killed service left running ([`postmaster`]), and keeps it up
+//! directory (`cluster`), or takes over the one that a killed service left running (`postmaster`), and keeps it up
 //! until [`Embedded::stop`]. It listens on a Unix socket in a directory that only its owner may enter, so there is no
 //! password to keep. What is inside the database is nobody's business here.
 
