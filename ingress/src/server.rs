@@ -108,7 +108,7 @@ pub async fn serve(
     let open = connections.count();
     if timeout(limits.drain_timeout, connections.shutdown()).await.is_err() {
         warn!(connections = open, "Stopped before all requests had ended");
-    } else {
+    } else if open > 0 {
         info!(connections = open, "All connections have ended");
     }
     Ok(())

@@ -84,6 +84,16 @@ pub async fn revoke(pool: &PgPool, epoch: NodeEpoch) -> Result<(), sqlx::Error> 
     Ok(())
 }
 
+/// Takes every node's right away: for a service that alone can reach its database, and so knows at its start that whoever
+/// wrote there before is gone. Nobody has to wait until they count as silent.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn revoke_all(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query!("update live.nodes set revoked_at = now() where revoked_at is null").execute(pool).await?;
+    Ok(())
+}
+
 /// Takes the right away from nodes that have been silent for too long; returns them.
 ///
 /// # Errors

@@ -58,6 +58,12 @@ impl Database {
         Ok(Self { pool, direct, embedded })
     }
 
+    /// Whether nobody else can reach it: it is our own, and we hold its directory.
+    #[must_use]
+    pub const fn is_ours_alone(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     /// Which one it is, for people.
     #[must_use]
     pub fn described(&self) -> &'static str {

@@ -12,7 +12,7 @@ mod signal;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use picloud_core::keys::MasterKey;
+use picloud_core::{keys::MasterKey, log::node};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -53,6 +53,10 @@ async fn serve(
     began: Instant,
 ) -> anyhow::Result<()> {
     let master = MasterKey::load_or_make(&config.master_key_file)?;
+    if database.is_ours_alone() {
+        // What was killed cannot come back: the idempotency keys it held, and its runs, are free at once.
+        node::revoke_all(&database.pool).await.context("failed to retire the nodes before this one")?;
+    }
     let platform = Platform::start(database.pool.clone(), database.direct.clone(), master).await?;
     let is_first_start = local_profile::settle(config, &platform).await?;
     // The tail may not have read yet what the first start has just written; without it the first key is not known.
