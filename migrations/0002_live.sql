@@ -10,6 +10,9 @@ create table live.nodes (
     revoked_at timestamptz
 );
 
+-- The committer asks for the living with every batch; the rows of all starts there ever were are not in its way.
+create index nodes_alive on live.nodes (epoch) where revoked_at is null;
+
 -- Secret material: data keys (wrapped by the master key) and the hashes of credentials. Events refer to it by id; erasing a
 -- row erases everything that was encrypted under it, wherever it lies.
 create table live.secret_material (

@@ -35,10 +35,19 @@ language plpgsql as $$
 declare
     last_at timestamptz;
     updated int;
+    wrote_last boolean;
+    is_valid boolean;
+    has_others boolean;
 begin
     perform pg_advisory_xact_lock(7305804402);
 
-    if (select w.token from log.writer w) = append.token and known_head is not null then
+    select w.token = append.token,
+        exists (select from live.nodes n where n.epoch = append.epoch and n.revoked_at is null),
+        exists (select from live.nodes n where n.epoch <> append.epoch and n.revoked_at is null)
+    into wrote_last, is_valid, has_others
+    from log.writer w;
+
+    if wrote_last and known_head is not null then
         head := known_head;
         last_at := known_at;
     else
@@ -52,7 +61,7 @@ begin
         return;
     end if;
 
-    if not exists (select from live.nodes n where n.epoch = append.epoch and n.revoked_at is null) then
+    if not is_valid then
         verdict := 'revoked';
         return;
     end if;
@@ -109,7 +118,7 @@ begin
         return;
     end if;
 
-    if (select w.token from log.writer w) <> append.token then
+    if not wrote_last then
         update log.writer w set token = append.token;
     end if;
 
@@ -174,7 +183,10 @@ begin
     end if;
 
     head := head + cardinality(event_id);
-    perform pg_notify('picloud', head || ' ' || epoch);
+    -- A node hears of its own appends in memory. One that registers while this commits finds it on its first look.
+    if has_others then
+        perform pg_notify('picloud', head || ' ' || epoch);
+    end if;
     verdict := 'committed';
 end
 $$;

@@ -17,17 +17,26 @@ use crate::{
 
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 
-pub async fn measure(bench: &Bench, cluster: &Embedded, report: &mut Report) -> anyhow::Result<()> {
+pub async fn measure(
+    bench: &Bench,
+    cluster: &Embedded,
+    naive_cluster: &Embedded,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     eprintln!("calls");
     let pool = database(cluster, "calls").await?;
-    database(cluster, "naive").await?.close().await;
+    let naive_pool = database(naive_cluster, "naive").await?;
     let ours = start_picloud(bench, &url(cluster, "calls")).await?;
     let no_log = start_peer(bench, "no-log", None).await?;
-    let naive = start_peer(bench, "transaction-a-request", Some(&url(cluster, "naive"))).await?;
+    let naive = start_peer(bench, "transaction-a-request", Some(&url(naive_cluster, "naive"))).await?;
 
     for connections in CONNECTIONS {
         let (mut a, mut b, mut c) = (vec![], vec![], vec![]);
         for _ in 0..bench.rounds {
+            // What one round left to be written is not to be paid for by the next.
+            for pool in [&pool, &naive_pool] {
+                sqlx::query("checkpoint").execute(pool).await?;
+            }
             a.push(wrk::post(&bench.work, &at(&no_log, "/hello"), connections, bench.seconds).await?);
             b.push(wrk::post(&bench.work, &at(&naive, "/hello"), connections, bench.seconds).await?);
             c.push(wrk::post(&bench.work, &at(&ours, "/hello"), connections, bench.seconds).await?);
@@ -54,6 +63,7 @@ pub async fn measure(bench: &Bench, cluster: &Embedded, report: &mut Report) -> 
     ] {
         let mut found = vec![];
         for _ in 0..bench.rounds {
+            sqlx::query("checkpoint").execute(&pool).await?;
             found.push(wrk::post(&bench.work, &at(&ours, path), 64, bench.seconds).await?);
         }
         report.add(calls(what.to_owned(), &found));
@@ -63,6 +73,7 @@ pub async fn measure(bench: &Bench, cluster: &Embedded, report: &mut Report) -> 
         service.stop().await?;
     }
     pool.close().await;
+    naive_pool.close().await;
     Ok(())
 }
 

@@ -85,14 +85,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let wants = |part: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == part);
     let mut report = Report::new(&bench);
 
-    let cluster = Embedded::start(&bench.work.join("cluster"), &Search::system()).await?;
     if wants("append") {
+        let cluster = Embedded::start(&bench.work.join("append"), &Search::system()).await?;
         append::measure(&bench, &cluster, &mut report).await?;
+        cluster.stop().await?;
     }
     if wants("calls") {
-        calls::measure(&bench, &cluster, &mut report).await?;
+        // One each, so that neither has the other's checkpoints and vacuums to bear.
+        let ours = Embedded::start(&bench.work.join("calls"), &Search::system()).await?;
+        let naive = Embedded::start(&bench.work.join("naive"), &Search::system()).await?;
+        calls::measure(&bench, &ours, &naive, &mut report).await?;
+        naive.stop().await?;
+        ours.stop().await?;
     }
-    cluster.stop().await?;
     if wants("idle") {
         idle::measure(&bench, &mut report).await?;
     }

@@ -30,8 +30,8 @@ fsync = on
 synchronous_commit = on
 full_page_writes = on
 wal_level = replica
-max_wal_size = '1GB'
-min_wal_size = '128MB'
+max_wal_size = '2GB'
+min_wal_size = '256MB'
 checkpoint_timeout = '15min'
 checkpoint_completion_target = 0.9
 

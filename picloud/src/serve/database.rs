@@ -1,9 +1,11 @@
 //! The database of a service: its own or another's, with the schema of this version.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use picloud_core::log::schema;
 use sqlx::{
-    PgPool,
+    Connection as _, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tracing::info;
@@ -15,6 +17,9 @@ use crate::{
 
 /// Enough for requests that read; the committer and LISTEN have connections of their own.
 const POOL_SIZE: u32 = 24;
+
+/// For how long after its last use a connection is taken to be alive.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// What a service stores everything in.
 #[derive(Debug)]
@@ -50,6 +55,17 @@ impl Database {
         };
         let pool = PgPoolOptions::new()
             .max_connections(POOL_SIZE)
+            // Asking a connection first whether it is there would double the round trips of every read. One that was used
+            // just now is; one that has lain for a while may have been lost with its server.
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for > TRUSTED_FOR {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_with(pooled)
             .await
             .with_context(|| format!("failed to connect to {}", place(&config.database)))?;
