@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use picloud::embedded::Embedded;
 use picloud_core::{
-    event::{Actor, FailureReason, invocation},
+    event::{Actor, invocation},
     id::{AppId, InvocationId},
     log::{Commit, Committer, CommitterConfig, NewEvent, Node, schema},
+    run::{LogLevel, LogLine},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
 use tokio::sync::mpsc;
@@ -68,18 +69,13 @@ pub async fn database(cluster: &Embedded, name: &str) -> anyhow::Result<PgPool> 
     Ok(PgPoolOptions::new().max_connections(24).connect_with(cluster.options().database(name)).await?)
 }
 
+/// An event that no table of state follows from: what the log costs is measured.
 fn event(app: AppId, actor: &Actor) -> NewEvent {
     let invocation = InvocationId::generate();
-    let failed = invocation::Failed {
-        invocation,
-        reason: FailureReason::Threw,
-        message: "something of about the length that the usual event of a run has, its recording included; this one says nothing".repeat(2),
-        line: Some(1),
-        limit: None,
-        duration_us: 250,
-        runs: 1,
-    };
-    NewEvent::new(Some(app), actor, failed).following(None, invocation, 0)
+    let message = "something of about the length that the usual event of a run has, its recording included; ".repeat(3);
+    let line = LogLine { level: LogLevel::Info, after_us: 250, message, data: None };
+    let logged = invocation::Logged { invocation, lines: vec![line], dropped: 0 };
+    NewEvent::new(Some(app), actor, logged).following(None, invocation, 0)
 }
 
 async fn insert_raw(bench: &Bench, options: &sqlx::postgres::PgConnectOptions) -> anyhow::Result<f64> {

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Batch, Commit, CommitError, Committed, Position, fair::Pending};
+use super::{Appended, Commit, CommitError, Committed, Position, fair::Pending};
 use crate::id::NodeEpoch;
 
 mod appender;
@@ -82,7 +82,7 @@ impl Committer {
         options: PgConnectOptions,
         epoch: NodeEpoch,
         config: CommitterConfig,
-        tail: mpsc::UnboundedSender<Batch>,
+        tail: mpsc::UnboundedSender<Appended>,
     ) -> (Self, JoinHandle<()>) {
         let (queue, receiver) = mpsc::channel(config.queue_commits);
         let shared = Arc::new(Shared::default());

@@ -31,4 +31,4 @@ pub use committer::{Committer, CommitterConfig};
 pub use node::Node;
 pub use position::Position;
 pub use recorded::Recorded;
-pub use tail::{Batch, Follow, Tail, TailHealth};
+pub use tail::{Appended, Batch, Follow, Tail, TailHealth};

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -21,7 +22,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Position, Recorded,
+    NewEvent, Position, Recorded,
     read::{ReadError, Reader},
 };
 use crate::id::NodeEpoch;
@@ -41,6 +42,26 @@ const RING: usize = 1_024;
 
 /// How many events are read at once when catching up.
 const CHUNK: usize = 2_000;
+
+/// A batch as the committer leaves it. Making it what subscribers see is the tail's work: the next batch should not wait.
+#[derive(Debug)]
+pub struct Appended {
+    /// The last position before it.
+    pub(super) before: Position,
+    /// When it was committed.
+    pub(super) at: DateTime<Utc>,
+    /// The events of its commits, in order.
+    pub(super) commits: Vec<Vec<NewEvent>>,
+}
+
+impl From<Appended> for Batch {
+    fn from(appended: Appended) -> Self {
+        let Appended { before, at, commits } = appended;
+        let events = commits.into_iter().flatten().enumerate();
+        let recorded = events.map(|(n, event)| Recorded { position: before.plus(n + 1), at, event: Arc::new(event) });
+        Self::new(recorded.collect())
+    }
+}
 
 /// Events that lie next to each other in the log.
 #[derive(Clone, Debug)]
@@ -116,7 +137,7 @@ impl Tail {
         pool: PgPool,
         listen: PgPool,
         epoch: NodeEpoch,
-        local: mpsc::UnboundedReceiver<Batch>,
+        local: mpsc::UnboundedReceiver<Appended>,
     ) -> Result<(Self, JoinHandle<()>), sqlx::Error> {
         let reader = Reader::new(pool.clone());
         let head = reader.head().await?;
@@ -257,7 +278,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(self, mut local: mpsc::UnboundedReceiver<Batch>) {
+    async fn run(self, mut local: mpsc::UnboundedReceiver<Appended>) {
         let (heard, mut wakes) = mpsc::channel(256);
         let pinged = Arc::new(AtomicBool::new(true));
         let ear = Ear { own: self.own.clone(), heard, pinged: Arc::clone(&pinged), shared: Arc::clone(&self.shared) };
@@ -268,7 +289,7 @@ impl Task {
             tokio::select! {
                 biased;
                 batch = local.recv() => match batch {
-                    Some(batch) => self.local(batch).await,
+                    Some(appended) => self.local(appended.into()).await,
                     None => break,
                 },
                 Some(heard) = wakes.recv() => match heard {

@@ -18,7 +18,7 @@ use super::{CommitterConfig, Shared, configuring};
 use crate::{
     id::NodeEpoch,
     log::{
-        Batch, CommitError, Committed, Position, Recorded, Rejected,
+        Appended, CommitError, Committed, Position, Rejected,
         batch::{self, Arrays, Refusal, Verdict, Writer},
         fair::{Fair, Pending},
         overtaken::stale_in_memory,
@@ -63,7 +63,7 @@ pub(super) struct Appender {
     connection: Option<PgConnection>,
     writer: Writer,
     recent: Recent,
-    tail: mpsc::UnboundedSender<Batch>,
+    tail: mpsc::UnboundedSender<Appended>,
     shared: Arc<Shared>,
 }
 
@@ -89,7 +89,7 @@ impl Appender {
         epoch: NodeEpoch,
         config: CommitterConfig,
         receiver: mpsc::Receiver<Pending>,
-        tail: mpsc::UnboundedSender<Batch>,
+        tail: mpsc::UnboundedSender<Appended>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -305,22 +305,22 @@ impl Appender {
         self.shared.head.store(head.0, Ordering::Release);
         self.shared.stuck.store(false, Ordering::Relaxed);
 
-        let mut recorded = Vec::with_capacity(events);
+        let mut commits = Vec::with_capacity(part.len());
         let mut position = before;
-        for pending in part {
+        for Pending { commit, answer, .. } in part {
             let first = position.plus(1);
-            for event in pending.commit.events {
+            for event in &commit.events {
                 position = position.plus(1);
                 if let (Some(app), Some((collection, key))) = (event.app, recent::written(&event.event)) {
                     self.recent.wrote(position, app, collection, key);
                 }
-                recorded.push(Recorded { position, at, event: Arc::new(event) });
             }
             // A caller that went away has nobody to tell; its commit stands.
-            let _ = pending.answer.send(Ok(Committed { first, last: position, at }));
+            let _ = answer.send(Ok(Committed { first, last: position, at }));
+            commits.push(commit.events);
         }
         // Without a tail there is nobody to tell either.
-        let _ = self.tail.send(Batch::new(recorded));
+        let _ = self.tail.send(Appended { before, at, commits });
     }
 
     async fn failed(&mut self, part: &[Pending], error: sqlx::Error) -> Next {
