@@ -3,16 +3,18 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use reqwest::{Method, StatusCode};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use tokio::task::JoinSet;
 
 use crate::{
     app,
     eventually::eventually,
+    history,
     home::{Home, command_line},
     load::Load,
     service::{Service, Start},
+    shared_database::SharedDatabase,
 };
 
 const SCRIPTS: &[(&str, &str, &str)] = &[("keep", "POST /keep/:key", app::KEEP), ("count", "POST /count", app::COUNT)];
@@ -109,6 +111,43 @@ async fn a_call_that_a_crash_cut_off_counts_once_when_it_is_sent_again_under_its
     }
     assert_eq!(numbers, (1..=200).collect(), "each key has counted, and once");
     service.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_stands_still_with_the_log_in_its_hands_stops_nobody_for_longer_than_it_stands() {
+    let home = Arc::new(Home::new());
+    let database = SharedDatabase::new().await;
+    let service = Start::new(&home).with("DATABASE_URL", database.url()).ready().await;
+    let app = app::write(&home, "held", &[("count", "POST /count", app::COUNT)]);
+    home.picloud(&["deploy", &app]).await;
+    assert_eq!(service.post("held.localhost", "/count").await, (StatusCode::OK, "1".to_owned()));
+
+    // As a node's committer does, and then its backend is stopped between the lock and the commit.
+    let mut other = database.connect().await;
+    let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut other).await.unwrap();
+    let backend = Pid::from_raw(backend).unwrap();
+    sqlx::query("begin").execute(&mut other).await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(7305804402)").execute(&mut other).await.unwrap();
+    kill_process(backend, Signal::STOP).unwrap();
+    let (status, body) = service.post("held.localhost", "/count").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    let (ready, _) = service.get("localhost", "/readyz").await;
+    assert_eq!(ready, StatusCode::SERVICE_UNAVAILABLE, "it says that it cannot serve");
+
+    kill_process(backend, Signal::CONT).unwrap();
+    sqlx::query("rollback").execute(&mut other).await.unwrap();
+    eventually("the log can be written again", || async {
+        (service.get("localhost", "/readyz").await.0 == StatusCode::OK).then_some(())
+    })
+    .await;
+    assert_eq!(
+        service.post("held.localhost", "/count").await,
+        (StatusCode::OK, "2".to_owned()),
+        "what was refused is not there"
+    );
+    history::assert_gapless(&history::of(&service).await);
+    service.stop().await;
+    drop(database);
 }
 
 fn count(service: &Service, key: usize) -> reqwest::RequestBuilder {
