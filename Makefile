@@ -8,7 +8,7 @@ help: ## list the targets
 
 run: ## build, start on an embedded PostgreSQL, deploy the demo apps, print the URLs
 	@scripts/install run
-	@cargo build --release --quiet --package picloud 2>/dev/null || cargo build --release --package picloud
+	@cargo build --release --package picloud
 	@exec scripts/demo
 
 test: ## run every test
