@@ -71,7 +71,7 @@ pub async fn list(
     Ok(rows.into_iter().map(Entry::from).collect())
 }
 
-/// An app's collections with something in them, with how many entries each has, up to 1 000.
+/// The names of an app's collections with something in them, up to 1 000.
 ///
 /// # Errors
 /// When the database cannot be asked.
