@@ -9,5 +9,6 @@ pub mod id;
 pub mod keys;
 pub mod limits;
 pub mod log;
+pub mod nearest;
 pub mod routing;
 pub mod run;

@@ -8,7 +8,6 @@ pub mod embedded;
 pub mod failure;
 pub mod logging;
 pub mod manifest;
-pub mod nearest;
 pub mod problem;
 pub mod profile;
 pub mod serve;

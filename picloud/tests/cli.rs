@@ -1,6 +1,6 @@
 //! The binary as a shell sees it.
 
-#![allow(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
+#![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
 use std::{
     fs,

@@ -1,6 +1,6 @@
 //! The embedded PostgreSQL, with real processes.
 
-#![allow(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
+#![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
 use std::{
     ffi::OsString,

@@ -139,22 +139,26 @@ pub async fn abandon_orphans(pool: &PgPool, committer: &Committer, node: &Node) 
     )
     .fetch_all(pool)
     .await?;
-    let count = orphans.len();
-    for orphan in orphans {
-        let invocation = InvocationId::from(orphan.invocation);
-        let failed = invocation::Failed {
-            invocation,
-            reason: FailureReason::Abandoned,
-            message: "the node that ran it went away".to_owned(),
-            line: None,
-            limit: None,
-            duration_us: 0,
-            runs: 1,
-        };
-        let event = NewEvent::new(Some(AppId::from(orphan.app_id)), &Actor::SYSTEM, failed);
-        committer.commit(Commit::new(node.authority(), vec![event.following(None, invocation, 0)])).await?;
+    let ends: Vec<_> =
+        orphans.into_iter().map(|orphan| abandoned(orphan.invocation.into(), orphan.app_id.into())).collect();
+    let count = ends.len();
+    if count > 0 {
+        committer.commit(Commit::new(node.authority(), ends)).await?;
     }
     Ok(count)
+}
+
+fn abandoned(invocation: InvocationId, app: AppId) -> NewEvent {
+    let failed = invocation::Failed {
+        invocation,
+        reason: FailureReason::Abandoned,
+        message: "the node that ran it went away".to_owned(),
+        line: None,
+        limit: None,
+        duration_us: 0,
+        runs: 1,
+    };
+    NewEvent::new(Some(app), &Actor::SYSTEM, failed).following(None, invocation, 0)
 }
 
 /// Why orphans could not be ended.

@@ -117,10 +117,9 @@ impl Recent {
     }
 }
 
-/// Whether a write of a key changes what a read saw.
+/// Whether a key lies in a range that was read.
 pub(super) fn covers(read: &Read, app: AppId, collection: &str, key: &str) -> bool {
     match read {
-        Read::Kv { app: a, collection: c, key: k, .. } => *a == app && c == collection && k == key,
         Read::KvRange { app: a, collection: c, prefix, after, up_to, .. } => {
             *a == app
                 && c == collection
@@ -128,7 +127,7 @@ pub(super) fn covers(read: &Read, app: AppId, collection: &str, key: &str) -> bo
                 && after.as_deref().is_none_or(|after| key > after)
                 && up_to.as_deref().is_none_or(|up_to| key <= up_to)
         }
-        Read::Config { .. } => false,
+        Read::Kv { .. } | Read::Config { .. } => false,
     }
 }
 
@@ -143,8 +142,12 @@ mod tests {
     }
 
     fn range(app: AppId, prefix: &str, as_of: i64) -> Read {
-        let (collection, prefix) = ("carts".into(), prefix.into());
-        Read::KvRange { app, collection, prefix, after: None, up_to: None, as_of: Position(as_of) }
+        range_up_to(None, app, prefix, as_of)
+    }
+
+    fn range_up_to(up_to: Option<&str>, app: AppId, prefix: &str, as_of: i64) -> Read {
+        let (collection, prefix, up_to) = ("carts".into(), prefix.into(), up_to.map(Into::into));
+        Read::KvRange { app, collection, prefix, after: None, up_to, as_of: Position(as_of) }
     }
 
     fn key(app: AppId, version: i64) -> Read {
@@ -178,9 +181,8 @@ mod tests {
         assert!(recent.is_stale(&range(app, "a", 6)));
         assert!(!recent.is_stale(&range(app, "b", 6)));
         assert!(!recent.is_stale(&range(app, "a", 7)));
-        let Read::KvRange { app, collection, prefix, as_of, .. } = range(app, "a", 6) else { unreachable!() };
-        let bounded = Read::KvRange { app, collection, prefix, after: None, up_to: Some("a0".into()), as_of };
-        assert!(!recent.is_stale(&bounded));
+        assert!(!recent.is_stale(&range_up_to(Some("a0"), app, "a", 6)));
+        assert!(recent.is_stale(&range_up_to(Some("a1"), app, "a", 6)));
     }
 
     #[test]

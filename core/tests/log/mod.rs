@@ -3,6 +3,7 @@
 mod append;
 mod backpressure;
 mod fold;
+mod increasing;
 mod node;
 mod partitions;
 mod schema;

@@ -177,7 +177,7 @@ fn scopes(caller: &Caller, names: &[String], app: Option<AppId>) -> Result<Vec<C
     let mut scopes = Vec::new();
     for name in names {
         let capability: Capability = name.parse().map_err(|unknown| {
-            let near = super::near::nearest(name, Capability::ALL.iter().map(|known| known.as_str()));
+            let near = picloud_core::nearest::nearest(name, Capability::ALL.iter().map(|known| known.as_str()));
             let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             invalid(format!("{unknown}{hint}"))
         })?;

@@ -1,16 +1,6 @@
-//! What someone who mistyped a name may have meant.
+//! What someone meant who sent a body with a mistyped name in it.
 
-/// The known name that is most like the one given, if any is like it.
-pub(super) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let plain = |text: &str| text.replace(['-', '_', ' '], "").to_lowercase();
-    let wanted = plain(name);
-    known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &plain(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
+use picloud_core::nearest::nearest;
 
 /// serde's words about an unknown field or variant (`unknown field `a`, expected one of `b`, `c``): the name at fault, and
 /// the words again with the nearest known name.
@@ -25,13 +15,6 @@ pub(super) fn unknown_name(message: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
-        let known = ["timeout_ms", "max_operations"];
-        assert_eq!(nearest("timeoutMs", known), Some("timeout_ms"));
-        assert_eq!(nearest("colour", known), None);
-    }
 
     #[test]
     fn serdes_message_gets_the_nearest_name() {

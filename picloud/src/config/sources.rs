@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use picloud_core::nearest::nearest;
+
 use super::{
     ConfigError,
     setting::{self, OTHER_VARIABLES, Setting},
 };
-use crate::nearest::nearest;
 
 /// The file that is read where the service starts, unless another is named.
 pub const DEFAULT_FILE: &str = "picloud-server.toml";

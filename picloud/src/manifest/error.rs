@@ -6,8 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use picloud_core::nearest::nearest;
+
 use super::InvalidRoute;
-use crate::{failure::Failure, nearest::nearest};
+use crate::failure::Failure;
 
 /// Why there is nothing to deploy.
 #[derive(Debug, thiserror::Error)]

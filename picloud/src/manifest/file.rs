@@ -138,7 +138,7 @@ impl Place<'_> {
     ) -> Result<serde_json::Map<String, serde_json::Value>, ManifestError> {
         for name in limits.get_ref().keys() {
             if !Limits::NAMES.contains(&name.as_str()) {
-                let known = crate::nearest::nearest(name, Limits::NAMES.iter().copied());
+                let known = picloud_core::nearest::nearest(name, Limits::NAMES.iter().copied());
                 let meant = known.map_or_else(
                     || format!("known are {}", Limits::NAMES.join(", ")),
                     |meant| format!("did you mean `{meant}`?"),

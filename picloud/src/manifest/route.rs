@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::nearest::nearest;
+use picloud_core::nearest::nearest;
 
 const METHODS: [&str; 8] = ["ANY", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 

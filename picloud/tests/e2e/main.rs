@@ -4,7 +4,7 @@
 //! [`home`] is a folder for a service's data, [`service`] a running service in it, [`app`] what is deployed to it,
 //! [`history`] the log as operators see it, [`load`] many callers who remember what was acknowledged.
 
-#![allow(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
+#![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
 mod app;
 mod eventually;

@@ -1,6 +1,6 @@
 //! Runs from their beginning to their durable end, on a real database.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to stop")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to stop")]
 
 mod away;
 mod contended;

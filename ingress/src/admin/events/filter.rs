@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::direction;
 use crate::{
-    admin::{access::short, names, near::nearest, page},
+    admin::{access::short, names, page},
     problem::{Kind, Problem},
 };
 
@@ -112,7 +112,8 @@ fn kinds(text: Option<&str>) -> Result<Vec<String>, Problem> {
         if known().any(|known| known == kind) {
             return Ok(kind.to_owned());
         }
-        let hint = nearest(kind, known()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let hint = picloud_core::nearest::nearest(kind, known())
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let detail = format!("`{}` is not a kind of event{hint}", short(kind).escape_debug());
         Err(Problem::new(Kind::InvalidInput, detail).field("kind"))
     };
