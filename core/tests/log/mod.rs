@@ -3,6 +3,7 @@
 mod append;
 mod backpressure;
 mod fold;
+mod idempotency;
 mod increasing;
 mod node;
 mod partitions;
