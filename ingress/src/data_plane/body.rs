@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use tokio::time::{Instant, timeout_at};
 
+use super::body_memory::{BodyMemory, Room};
 use crate::problem::{Kind, Problem};
 
 /// So much buys a slow client another second.
@@ -18,6 +19,7 @@ pub(super) async fn read(
     mut body: Body,
     limit: usize,
     patience: Duration,
+    memory: &BodyMemory,
 ) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
@@ -27,9 +29,11 @@ pub(super) async fn read(
         return Err(too_large(limit));
     }
     let begun = Instant::now();
+    // Most bodies come in one piece, which is passed on as it is.
     let mut whole = Bytes::new();
-    let mut pieces: Option<BytesMut> = None;
-    let mut received = 0;
+    let mut joined = BytesMut::new();
+    let (mut received, mut room_for) = (0, 0);
+    let mut room = Room::default();
     loop {
         let deadline = begun + patience + Duration::from_secs((received / BYTES_PER_SECOND) as u64);
         let frame = timeout_at(deadline, poll_fn(|context| Pin::new(&mut body).poll_frame(context)));
@@ -39,24 +43,25 @@ pub(super) async fn read(
             // Trailers say nothing a script could read.
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         };
+        let is_first = received == 0;
         received += data.len();
         if received > limit {
             return Err(too_large(limit));
         }
-        // Most bodies come in one piece, which is passed on as it is.
-        if let Some(pieces) = &mut pieces {
-            pieces.extend_from_slice(&data);
-        } else if whole.is_empty() {
-            whole = data;
-        } else {
-            let expected = announced.map_or(received, |length| length as usize);
-            let mut joined = BytesMut::with_capacity(expected.clamp(received, limit));
-            joined.extend_from_slice(&whole);
-            joined.extend_from_slice(&data);
-            pieces = Some(joined);
+        if received > room_for {
+            // Memory that was asked for may be resident before it is written to: what counts is how much that is.
+            room_for = announced.map_or(2 * room_for, |length| length as usize).clamp(received, limit);
+            memory.enlarge(&mut room, room_for)?;
         }
+        if is_first {
+            whole = data;
+            continue;
+        }
+        joined.reserve(room_for - joined.len());
+        joined.extend_from_slice(&std::mem::take(&mut whole));
+        joined.extend_from_slice(&data);
     }
-    Ok(pieces.map_or(whole, BytesMut::freeze))
+    Ok(room.hold(if joined.is_empty() { whole } else { joined.freeze() }))
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -4,6 +4,7 @@
 //! every way in which that can fail. Where apps, keys and outcomes are kept is behind small traits, joined in the binary.
 
 mod body;
+mod body_memory;
 mod call;
 mod cookies;
 mod cors;
@@ -51,13 +52,15 @@ pub struct DataPlane {
 pub struct Settings {
     /// A body must have come by then; each 64 KiB that have come give it another second.
     pub body_read_timeout: Duration,
+    /// What the bodies of all requests may take together, from their first piece to the end of their run; beyond it 503.
+    pub body_memory_bytes: usize,
     /// How often one address may call this node, whatever it calls. None: as often as it likes.
     pub rate_limit_per_address: Option<RateLimit>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { body_read_timeout: Duration::from_secs(30), rate_limit_per_address: None }
+        Self { body_read_timeout: Duration::from_secs(30), body_memory_bytes: 256 << 20, rate_limit_per_address: None }
     }
 }
 

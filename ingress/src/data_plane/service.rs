@@ -14,6 +14,7 @@ use picloud_core::{
 
 use super::{
     App, Begin, DataPlane, Route, Served, body,
+    body_memory::BodyMemory,
     call::{Incoming, Target, call},
     cors, credentials, idempotency,
     outcome::{self, Reply, Shape},
@@ -32,6 +33,7 @@ const PAUSED_RETRY_S: u64 = 30;
 pub(super) struct Service {
     plane: DataPlane,
     rates: Rates,
+    bodies: BodyMemory,
 }
 
 /// Answers a request, and gives every answer its request's name.
@@ -47,7 +49,8 @@ pub(super) async fn handle(service: Served, request: Request) -> Response {
 
 impl Service {
     pub(super) fn new(plane: DataPlane) -> Self {
-        Self { plane, rates: Rates::new() }
+        let bodies = BodyMemory::new(plane.settings.body_memory_bytes);
+        Self { plane, rates: Rates::new(), bodies }
     }
 
     async fn answer(&self, incoming: &Incoming, body: Body) -> Result<Response, Problem> {
@@ -170,7 +173,8 @@ impl Service {
         let parts = &incoming.parts;
         let key = idempotency::key(&parts.method, &parts.headers)?;
         let limit = target.program.limits.max_request_bytes;
-        let body = body::read(&parts.headers, body, limit, self.plane.settings.body_read_timeout).await?;
+        let patience = self.plane.settings.body_read_timeout;
+        let body = body::read(&parts.headers, body, limit, patience, &self.bodies).await?;
         let Some(key) = key else {
             let call = call(incoming, target, body);
             let invocation = call.invocation;

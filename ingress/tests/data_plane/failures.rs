@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures::stream;
+use futures::{FutureExt, stream};
 use http::Request;
 use picloud_core::{
     event::{
@@ -164,6 +164,58 @@ async fn a_body_that_stops_coming_is_given_up() {
     let reply = world.ask(Request::post("/a"), Body::from_stream(broken)).await;
     assert_eq!((reply.status.as_u16(), reply.problem()["type"].as_str()), (400, Some("/problems/bad-request")));
     assert_eq!(world.ran(), 0);
+}
+
+#[tokio::test]
+async fn bodies_that_would_take_more_memory_than_there_is_are_refused_until_others_have_ended() {
+    let (go_on, _) = tokio::sync::broadcast::channel::<()>(1);
+    let may = go_on.clone();
+    let mut world = world(&["POST /a"]).runs_async(move |call| {
+        let mut going_on = may.subscribe();
+        async move {
+            going_on.recv().await.expect("the test goes on");
+            // Held to the end of the run, not of the request.
+            answer(200, &[("x-length", &call.request.body.len().to_string())], "ran")
+        }
+        .boxed()
+    });
+    world.settings.body_memory_bytes = 128 << 10;
+    let router = world.router();
+    let post = |length: usize| {
+        let body = stream::iter((0..length >> 10).map(|_| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 1 << 10]))));
+        let request = Request::post("/a").header("host", "shop.test").body(Body::from_stream(body));
+        let router = router.clone();
+        tokio::spawn(async move { crate::fixture::ask(router, request.expect("a request")).await })
+    };
+    let first = post(100 << 10);
+    while world.ran() < 1 {
+        tokio::task::yield_now().await;
+    }
+    // 112 of 128 KiB are taken: what comes unannounced has its room doubled, and each body has 16 for nothing.
+    let refused = post(64 << 10).await.expect("no panic");
+    assert_eq!(
+        refused.summary(),
+        "503 /problems/queue-full: the requests of this node hold as much memory as they may; \
+         nothing was run, try again shortly"
+    );
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    // All that is left: what the refused one had by then was given back.
+    let small = post(32 << 10);
+    while world.ran() < 2 {
+        tokio::task::yield_now().await;
+    }
+    go_on.send(()).expect("both listen");
+    assert_eq!(first.await.expect("no panic").header("x-length"), Some("102400"));
+    assert_eq!(small.await.expect("no panic").header("x-length"), Some("32768"));
+
+    // What was held is there again, once nobody holds the bodies any more.
+    world.calls.lock().expect("no test panics with it").clear();
+    let last = post(100 << 10);
+    while world.ran() < 1 {
+        tokio::task::yield_now().await;
+    }
+    go_on.send(()).expect("it listens");
+    assert_eq!(last.await.expect("no panic").text(), "ran");
 }
 
 #[tokio::test]

@@ -21,6 +21,10 @@ const POOL_SIZE: u32 = 24;
 /// For how long after its last use a connection is taken to be alive.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
+/// A plan is made once and kept: one that was made while a table was small has to go by the index all the same. (Measured on
+/// a fresh instance, analysed when it held few entries: 1 700 read-modify-writes a second instead of 5 000.)
+const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+
 /// What a service stores everything in.
 #[derive(Debug)]
 pub struct Database {
@@ -41,7 +45,7 @@ impl Database {
             config::Database::Embedded => {
                 let embedded = Embedded::start(&config.data_dir, &Search::system()).await?;
                 let options = embedded.options();
-                (Some(embedded), options.clone(), options)
+                (Some(embedded), options.clone().options(BY_INDEX), options)
             }
             config::Database::Url { url, listen } => {
                 let parse = |url: &config::DatabaseUrl| {
@@ -50,7 +54,10 @@ impl Database {
                         .map(|options| options.application_name("picloud"))
                         .context("failed to read the database's URL")
                 };
-                (None, parse(url)?, parse(listen)?)
+                let (pooled, direct) = (parse(url)?, parse(listen)?);
+                // A pooler between would refuse settings, or leave them to whoever gets the connection next.
+                let is_direct = url.expose() == listen.expose();
+                (None, if is_direct { pooled.options(BY_INDEX) } else { pooled }, direct)
             }
         };
         let pool = PgPoolOptions::new()

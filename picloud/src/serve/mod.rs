@@ -5,6 +5,7 @@ mod greeting;
 mod housekeeping;
 mod joints;
 mod local_profile;
+mod open_files;
 mod planes;
 mod platform;
 mod signal;
@@ -32,6 +33,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut stop = Stop::listen().context("failed to listen for signals")?;
+    let connections = open_files::raise();
     // Before anything is brought up: a port that is taken should not cost a database start.
     let listeners = planes::Listeners::bind(&config).await?;
     // The master key and the local profile lie there, whoever's the database is.
@@ -40,7 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         opened = Database::open(&config) => opened?,
         () = stop.wait() => return Ok(()),
     };
-    let served = serve(&config, &database, listeners, &mut stop, began).await;
+    let served = serve(&config, &database, listeners, connections, &mut stop, began).await;
     let closed = database.close().await;
     served.and(closed)
 }
@@ -49,6 +51,7 @@ async fn serve(
     config: &Config,
     database: &Database,
     listeners: planes::Listeners,
+    connections: usize,
     stop: &mut Stop,
     began: Instant,
 ) -> anyhow::Result<()> {
@@ -63,7 +66,7 @@ async fn serve(
     platform.setup.reached(platform.tail.position().max(platform.committer.head())).await;
 
     let stopping = CancellationToken::new();
-    let planes = planes::serve(config, &platform, listeners, &stopping);
+    let planes = planes::serve(config, &platform, listeners, connections, &stopping);
     info!(start_ms = began.elapsed().as_millis() as u64, "Ready");
     greeting::print(config, database, is_first_start, began.elapsed());
 
@@ -81,7 +84,7 @@ async fn serve(
         () = stop.wait() => warn!("Ended before everything was done: what was acknowledged is in the log"),
     }
     if revoked.is_cancelled() {
-        bail!("this node was declared dead by others and must be restarted");
+        bail!("this node lost its right to write (the log above says why) and must be restarted");
     }
     Ok(())
 }

@@ -55,11 +55,12 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until `stop` is cancelled and what had begun has ended.
+/// Serves until `stop` is cancelled and what had begun has ended; with at most so many connections at once.
 pub(super) fn serve(
     config: &Config,
     platform: &Platform,
     listeners: Listeners,
+    connections: usize,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let health = Arc::new(NodeHealth { committer: platform.committer.clone(), tail: platform.tail.clone() });
@@ -101,15 +102,24 @@ pub(super) fn serve(
         stop: stop.clone(),
     });
     let limits = ServerLimits { drain_timeout: super::DRAIN, ..ServerLimits::default() };
-    let one = |listener, router, stop: CancellationToken| async move {
+    let connections = connections.min(limits.max_connections);
+    // A fifth is the operators': they have to get in also when the public fills all the rest.
+    let (of_data, of_control) = (connections * 4 / 5, connections / 5);
+    let one = |listener, router, max_connections, stop: CancellationToken| async move {
+        let limits = ServerLimits { max_connections, ..limits };
         if let Err(error) = server::serve(listener, router, limits, stop).await {
             error!(%error, "A listener failed");
         }
     };
     let (first, second) = match (listeners.control, &config.control_plane) {
-        (Some(listener), _) => (one(listeners.data, data, stop.clone()), Some(one(listener, control, stop.clone()))),
-        (None, ControlPlane::Host(host)) => (one(listeners.data, by_host(host, control, data), stop.clone()), None),
-        (None, ControlPlane::Listen(_)) => (one(listeners.data, data, stop.clone()), None),
+        (Some(listener), _) => {
+            let control = one(listener, control, of_control, stop.clone());
+            (one(listeners.data, data, of_data, stop.clone()), Some(control))
+        }
+        (None, ControlPlane::Host(host)) => {
+            (one(listeners.data, by_host(host, control, data), of_data, stop.clone()), None)
+        }
+        (None, ControlPlane::Listen(_)) => (one(listeners.data, data, of_data, stop.clone()), None),
     };
     // Started here, not when somebody waits for their end.
     let first = tokio::spawn(first);

@@ -14,11 +14,14 @@ mod load;
 mod service;
 mod shared_database;
 
+mod bounds;
 mod cluster;
 mod crashes;
 mod demo;
 mod deploying;
 mod examples;
+mod plans;
 mod secrecy;
 mod starting;
 mod stopping;
+mod tls;

@@ -28,8 +28,12 @@ impl SharedDatabase {
         &self.url
     }
 
+    pub fn options(&self) -> PgConnectOptions {
+        self.server.clone().database(&self.name)
+    }
+
     pub async fn connect(&self) -> PgConnection {
-        PgConnection::connect_with(&self.server.clone().database(&self.name)).await.unwrap()
+        PgConnection::connect_with(&self.options()).await.unwrap()
     }
 }
 
