@@ -122,6 +122,18 @@ impl<'a> Arrays<'a> {
         }
     }
 
+    /// Whether there is nothing but events in it.
+    fn is_plain(&self) -> bool {
+        self.read_commit.is_empty()
+            && self.claim_commit.is_empty()
+            && self.set_app.is_empty()
+            && self.base_app.is_empty()
+            && self.add_app.is_empty()
+            && self.delete_app.is_empty()
+            && self.begin_invocation.is_empty()
+            && self.end_invocation.is_empty()
+    }
+
     /// The commits that increase a row, by its number in `base_*` from 1; each once, in order.
     fn increasing(&self, base: i32) -> impl Iterator<Item = usize> {
         let key = self.bases.get(base as usize - 1).copied();
@@ -208,6 +220,18 @@ const fn some<T>(values: &Vec<T>) -> Option<&Vec<T>> {
     if values.is_empty() { None } else { Some(values) }
 }
 
+/// A batch that holds nothing but events.
+const PLAIN: &str = "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range
+    from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+
+/// Any batch.
+const FULL: &str = "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range
+    from log.append(
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+        $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40,
+        $41, $42, $43, $44, $45, $46, $47, $48
+    )";
+
 /// Sends a batch; a statement of its own, or part of the caller's transaction.
 pub(super) async fn append(
     connection: &mut PgConnection,
@@ -215,65 +239,61 @@ pub(super) async fn append(
     strict: bool,
     arrays: &Arrays<'_>,
 ) -> Result<Verdict, sqlx::Error> {
+    let is_plain = arrays.is_plain();
     // Positional and long, but one round trip; `query!` would want every element owned.
-    let row = sqlx::query(
-        "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range
-        from log.append(
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-            $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40,
-            $41, $42, $43, $44, $45, $46, $47, $48
-        )",
-    )
-    .bind(writer.token)
-    .bind(writer.known.map(|(head, _)| head.0))
-    .bind(writer.known.map(|(_, at)| at))
-    .bind(strict)
-    .bind(writer.epoch.uuid())
-    .bind(some(&arrays.read_commit))
-    .bind(some(&arrays.read_app))
-    .bind(some(&arrays.read_collection))
-    .bind(some(&arrays.read_key))
-    .bind(some(&arrays.read_position))
-    .bind(some(&arrays.claim_commit))
-    .bind(some(&arrays.claim_scope))
-    .bind(some(&arrays.claim_token))
-    .bind(some(&arrays.claim_outcome))
-    .bind(some(&arrays.event_id))
-    .bind(some(&arrays.event_app))
-    .bind(some(&arrays.event_kind))
-    .bind(some(&arrays.event_subject))
-    .bind(some(&arrays.event_data))
-    .bind(some(&arrays.event_actor))
-    .bind(some(&arrays.event_cause))
-    .bind(some(&arrays.event_root))
-    .bind(some(&arrays.event_depth))
-    .bind(some(&arrays.event_class))
-    .bind(some(&arrays.set_app))
-    .bind(some(&arrays.set_collection))
-    .bind(some(&arrays.set_key))
-    .bind(some(&arrays.set_value))
-    .bind(some(&arrays.set_expires))
-    .bind(some(&arrays.set_anew))
-    .bind(some(&arrays.set_offset))
-    .bind(some(&arrays.base_app))
-    .bind(some(&arrays.base_collection))
-    .bind(some(&arrays.base_key))
-    .bind(some(&arrays.base_low))
-    .bind(some(&arrays.base_high))
-    .bind(some(&arrays.add_app))
-    .bind(some(&arrays.add_collection))
-    .bind(some(&arrays.add_key))
-    .bind(some(&arrays.add_by))
-    .bind(some(&arrays.add_offset))
-    .bind(some(&arrays.delete_app))
-    .bind(some(&arrays.delete_collection))
-    .bind(some(&arrays.delete_key))
-    .bind(some(&arrays.begin_invocation))
-    .bind(some(&arrays.begin_app))
-    .bind(some(&arrays.begin_offset))
-    .bind(some(&arrays.end_invocation))
-    .fetch_one(connection)
-    .await?;
+    let mut call = sqlx::query(if is_plain { PLAIN } else { FULL })
+        .bind(writer.token)
+        .bind(writer.known.map(|(head, _)| head.0))
+        .bind(writer.known.map(|(_, at)| at))
+        .bind(strict)
+        .bind(writer.epoch.uuid())
+        .bind(&arrays.event_id)
+        .bind(&arrays.event_app)
+        .bind(&arrays.event_kind)
+        .bind(&arrays.event_subject)
+        .bind(&arrays.event_data)
+        .bind(&arrays.event_actor)
+        .bind(&arrays.event_cause)
+        .bind(&arrays.event_root)
+        .bind(&arrays.event_depth)
+        .bind(&arrays.event_class);
+    if !is_plain {
+        call = call
+            .bind(some(&arrays.read_commit))
+            .bind(some(&arrays.read_app))
+            .bind(some(&arrays.read_collection))
+            .bind(some(&arrays.read_key))
+            .bind(some(&arrays.read_position))
+            .bind(some(&arrays.claim_commit))
+            .bind(some(&arrays.claim_scope))
+            .bind(some(&arrays.claim_token))
+            .bind(some(&arrays.claim_outcome))
+            .bind(some(&arrays.set_app))
+            .bind(some(&arrays.set_collection))
+            .bind(some(&arrays.set_key))
+            .bind(some(&arrays.set_value))
+            .bind(some(&arrays.set_expires))
+            .bind(some(&arrays.set_anew))
+            .bind(some(&arrays.set_offset))
+            .bind(some(&arrays.base_app))
+            .bind(some(&arrays.base_collection))
+            .bind(some(&arrays.base_key))
+            .bind(some(&arrays.base_low))
+            .bind(some(&arrays.base_high))
+            .bind(some(&arrays.add_app))
+            .bind(some(&arrays.add_collection))
+            .bind(some(&arrays.add_key))
+            .bind(some(&arrays.add_by))
+            .bind(some(&arrays.add_offset))
+            .bind(some(&arrays.delete_app))
+            .bind(some(&arrays.delete_collection))
+            .bind(some(&arrays.delete_key))
+            .bind(some(&arrays.begin_invocation))
+            .bind(some(&arrays.begin_app))
+            .bind(some(&arrays.begin_offset))
+            .bind(some(&arrays.end_invocation));
+    }
+    let row = call.fetch_one(connection).await?;
 
     Ok(match row.try_get::<&str, _>("verdict")? {
         "committed" => Verdict::Committed { head: Position(row.try_get("head")?), at: row.try_get("stamped_at")? },

@@ -196,3 +196,23 @@ async fn wherever_configuring_loses_its_connection_it_was_made_or_it_was_not(dat
     lossy.lose_answer(0);
     node.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_database_that_has_lost_what_it_acknowledged_gets_nothing_more_from_who_knows_better(database: PgPool) {
+    let node = TestNode::start(&database).await;
+    let app = AppId::generate();
+    node.commit(vec![set(app, "a", "1")]).await.unwrap();
+    node.commit(vec![set(app, "b", "1")]).await.unwrap();
+    // As after a failover to a replica that had not received the last commit.
+    sqlx::query("delete from log.events where position = 2").execute(&database).await.unwrap();
+    assert!(kill_committer(&database).await);
+    assert!(node.commit(vec![set(app, "c", "1")]).await.is_err());
+    assert_eq!(node.commit(vec![set(app, "d", "1")]).await, Err(CommitError::Revoked));
+    assert!(node.committer.is_revoked());
+    node.stop().await;
+
+    let next = TestNode::start(&database).await;
+    let made = next.commit(vec![set(app, "e", "1")]).await.unwrap();
+    assert_eq!(made.first, Position(2), "who starts anew goes on where the database is");
+    next.stop().await;
+}

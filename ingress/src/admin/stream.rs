@@ -60,10 +60,10 @@ pub(super) async fn open(
     // A reconnecting EventSource repeats its first URL: where it got to is in the header.
     let given = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
     let (from, is_reset) = match given.or(after) {
-        None => (plane.tail.position(), false),
+        None => (plane.now(), false),
         Some(cursor) => match plane.resume(&scope, cursor).await? {
             Some(position) => (position, false),
-            None => (plane.tail.position(), true),
+            None => (plane.now(), true),
         },
     };
     let (sender, receiver) = mpsc::channel(BUFFER);
@@ -79,6 +79,11 @@ pub(super) async fn open(
 }
 
 impl AdminPlane {
+    /// The end of the log as this node knows it. Its tail may still have to be told what the last commit has answered.
+    fn now(&self) -> Position {
+        self.committer.head().max(self.tail.position())
+    }
+
     /// Where a cursor stands; none when it is not one of this log as it is now.
     async fn resume(&self, scope: &Scope, cursor: &str) -> Result<Option<Position>, Problem> {
         let Ok(position) = self.open(&scope.key, "after", cursor) else { return Ok(None) };
@@ -114,7 +119,7 @@ type Next = (Follow, Result<Option<Vec<Recorded>>, ReadError>);
 impl<T: Telling> Stream<T> {
     /// Ends when the reader goes, may not read any more, or the node stops.
     async fn run(mut self, from: Position, is_reset: bool) {
-        let head = self.plane.tail.position().max(from);
+        let head = self.plane.now().max(from);
         // Whether the reader is still there is the only thing that can go wrong, and then there is nobody to tell.
         let _ = self.tell(from, is_reset, head).await;
     }

@@ -33,6 +33,11 @@ impl House {
                 () = stop.cancelled() => return,
                 _ = heartbeat.tick() => {}
             }
+            if self.committer.is_revoked() {
+                // It has said why.
+                self.revoked.cancel();
+                return;
+            }
             // First: a node that slept must not take others, or itself, for dead before it has said that it lives.
             match self.node.heartbeat(&self.database).await {
                 Ok(true) => {}

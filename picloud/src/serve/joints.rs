@@ -158,7 +158,7 @@ impl Health for NodeHealth {
                 .push("the log cannot be written: the database is away or the log is held by another".into());
         }
         if self.committer.is_revoked() {
-            readiness.unready.push("this node was declared dead by others and must be restarted".into());
+            readiness.unready.push("this node lost its right to write and must be restarted".into());
         }
         match self.tail.health() {
             TailHealth::Listening => {}

@@ -104,7 +104,7 @@ async fn a_node_that_slept_past_its_epoch_writes_nothing_more_and_says_why_it_en
     }
     let (status, said) = two.ended().await;
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("declared dead by others"), "{said}");
+    assert!(said.contains("lost its right to write"), "{said}");
     let kept = history::keys(&one, &app, "kept").await;
     assert_eq!(kept, ["before", "meanwhile"].map(str::to_owned).into());
     history::assert_gapless(&history::of(&one).await);

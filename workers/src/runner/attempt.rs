@@ -13,12 +13,9 @@ use picloud_core::{
     log::{NewEvent, Read},
     run::{Answer, Call, Failure, Finished, LogLine, Request},
 };
-use tokio::{
-    sync::SetOnce,
-    time::{sleep, sleep_until},
-};
+use tokio::{sync::SetOnce, time::sleep_until};
 
-use super::{Inner, recording::Recorder, source::Database};
+use super::{Inner, patience::Patience, recording::Recorder, source::Database};
 use crate::{
     effects::{Effects, Wanted},
     pool::Permit,
@@ -26,7 +23,7 @@ use crate::{
 };
 
 /// After how long a run that goes on is told to the log; shorter ones are told of with their end.
-const STARTED_AFTER: Duration = Duration::from_millis(20);
+pub(super) const STARTED_AFTER: Duration = Duration::from_millis(20);
 
 /// A call as all its tries see it.
 pub(super) struct Run {
@@ -104,10 +101,10 @@ impl Run {
     }
 
     /// Resolves when it has lasted for so long that the log is to know of it.
-    pub async fn lasts(&self) {
+    pub async fn lasts(&self, patience: &Patience) {
         if self.began.get().is_none() {
             // Not woken when it begins: nearly every run has ended by then.
-            sleep(STARTED_AFTER).await;
+            patience.is_over().await;
         }
         let began = *self.began.wait().await;
         sleep_until((began + STARTED_AFTER).into()).await;

@@ -112,7 +112,7 @@ impl Course {
         tokio::select! {
             biased;
             done = &mut what => return done,
-            () = self.run.lasts() => {}
+            () = self.run.lasts(&self.inner.patience) => {}
         }
         let (done, told) = join(what, self.tell()).await;
         self.told = told;

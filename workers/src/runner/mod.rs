@@ -7,6 +7,7 @@
 
 mod attempt;
 mod course;
+mod patience;
 mod recording;
 mod source;
 
@@ -24,7 +25,11 @@ use tokio::{runtime::Handle, time::timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use self::{attempt::Run, course::Course};
+use self::{
+    attempt::{Run, STARTED_AFTER},
+    course::Course,
+    patience::Patience,
+};
 use crate::{
     pool::{Pool, StillRunning},
     sandbox::Sandbox,
@@ -56,6 +61,8 @@ pub struct RunnerParts {
 struct Inner {
     parts: RunnerParts,
     turns: Turns,
+    /// After it, a run that goes on is told to the log.
+    patience: Patience,
     handle: Handle,
     /// All calls on their way; closed when no more are taken.
     courses: TaskTracker,
@@ -65,7 +72,9 @@ impl Runner {
     /// A runner on the present tokio runtime.
     #[must_use]
     pub fn new(parts: RunnerParts) -> Self {
-        let inner = Inner { parts, turns: Turns::default(), handle: Handle::current(), courses: TaskTracker::new() };
+        let handle = Handle::current();
+        let patience = Patience::new(STARTED_AFTER, &handle);
+        let inner = Inner { parts, turns: Turns::default(), patience, handle, courses: TaskTracker::new() };
         Self { inner: Arc::new(inner) }
     }
 

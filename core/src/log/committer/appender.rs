@@ -63,6 +63,8 @@ pub(super) struct Appender {
     connection: Option<PgConnection>,
     writer: Writer,
     recent: Recent,
+    /// Callers that the last batch answered.
+    answered: usize,
     tail: mpsc::UnboundedSender<Appended>,
     shared: Arc<Shared>,
 }
@@ -100,6 +102,7 @@ impl Appender {
             connection: None,
             writer: Writer { token: Uuid::nil(), known: None, epoch },
             recent: Recent::default(),
+            answered: 0,
             tail,
             shared,
         }
@@ -125,6 +128,7 @@ impl Appender {
             }
             self.gather().await;
             let batch = self.waiting.next_batch(self.config.batch_events, self.config.batch_bytes);
+            self.answered = batch.len();
             self.make(batch).await;
         }
         if let Some(connection) = self.connection.take() {
@@ -134,8 +138,12 @@ impl Appender {
     }
 
     async fn gather(&mut self) {
-        for _ in 0..YIELDS {
-            tokio::task::yield_now().await;
+        // A caller that was alone has nobody to wait for.
+        let yields = if self.answered > 1 { YIELDS } else { 0 };
+        for round in 0..=yields {
+            if round > 0 {
+                tokio::task::yield_now().await;
+            }
             while self.waiting.len() < self.config.queue_commits {
                 let Ok(pending) = self.receiver.try_recv() else { break };
                 self.waiting.push(pending);
@@ -153,7 +161,7 @@ impl Appender {
             while !part.is_empty() {
                 match self.attempt(&part).await {
                     Next::Committed(head, at) => {
-                        self.committed(std::mem::take(&mut part), head, at);
+                        self.committed(std::mem::take(&mut part), head, at).await;
                     }
                     Next::Without(refusals) => refused.extend(take_out(&mut part, refusals)),
                     Next::Again if again < MAX_AGAIN => again += 1,
@@ -228,9 +236,21 @@ impl Appender {
         let connected = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&self.options)).await;
         let mut connection =
             connected.map_err(|_| sqlx::Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
-        if self.shared.head.load(Ordering::Relaxed) == 0 {
+        let head = sqlx::query_scalar!(r#"select log.find_head() as "head!""#).fetch_one(&mut connection).await?;
+        let remembered = self.shared.head.load(Ordering::Relaxed);
+        if head < remembered {
+            // A replica that lagged was promoted, an older copy restored. What this node remembers, and its tail has told, is
+            // not so any more: going on would give positions out twice.
+            error!(
+                log.head = head,
+                log.remembered = remembered,
+                "The database has lost commits that it had acknowledged: this node must be restarted"
+            );
+            self.shared.revoked.store(true, Ordering::Relaxed);
+            return Err(sqlx::Error::Protocol("the log ends before what this node has seen of it".to_owned()));
+        }
+        if remembered == 0 {
             // Nothing was read before this, and nothing of this process lies below it.
-            let head = sqlx::query_scalar!(r#"select log.find_head() as "head!""#).fetch_one(&mut connection).await?;
             self.recent.forget(Position(head));
             self.shared.head.store(head, Ordering::Release);
         }
@@ -297,7 +317,7 @@ impl Appender {
         Ok(())
     }
 
-    fn committed(&mut self, part: Vec<Pending>, head: Position, at: DateTime<Utc>) {
+    async fn committed(&mut self, part: Vec<Pending>, head: Position, at: DateTime<Utc>) {
         let events: usize = part.iter().map(|pending| pending.commit.events.len()).sum();
         let before = Position(head.0 - events as i64);
         self.recent.advance(before, head);
@@ -319,7 +339,9 @@ impl Appender {
             let _ = answer.send(Ok(Committed { first, last: position, at }));
             commits.push(commit.events);
         }
-        // Without a tail there is nobody to tell either.
+        // The callers go first: waking the tail as well would hand one of them to another thread, which has to wake for it.
+        tokio::task::yield_now().await;
+        // Without a tail there is nobody to tell.
         let _ = self.tail.send(Appended { before, at, commits });
     }
 
