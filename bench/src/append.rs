@@ -6,11 +6,14 @@ use futures::future::join_all;
 use picloud::embedded::Embedded;
 use picloud_core::{
     event::{Actor, invocation},
-    id::{AppId, InvocationId},
+    id::{AppId, EventId, InvocationId},
     log::{Commit, Committer, CommitterConfig, NewEvent, Node, schema},
     run::{LogLevel, LogLine},
 };
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    Connection as _, Executor as _, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -78,7 +81,7 @@ fn event(app: AppId, actor: &Actor) -> NewEvent {
     NewEvent::new(Some(app), actor, logged).following(None, invocation, 0)
 }
 
-async fn insert_raw(bench: &Bench, options: &sqlx::postgres::PgConnectOptions) -> anyhow::Result<f64> {
+async fn insert_raw(bench: &Bench, options: &PgConnectOptions) -> anyhow::Result<f64> {
     let mut connection = PgConnection::connect_with(options).await?;
     connection
         .execute(
@@ -93,7 +96,7 @@ async fn insert_raw(bench: &Bench, options: &sqlx::postgres::PgConnectOptions) -
     let began = Instant::now();
     let mut position = 0_i64;
     while began.elapsed() < bench.seconds {
-        let id: Vec<Uuid> = (0..BATCH).map(|_| picloud_core::id::EventId::generate().uuid()).collect();
+        let id: Vec<Uuid> = (0..BATCH).map(|_| EventId::generate().uuid()).collect();
         let kind: Vec<&str> = events.iter().map(|event| event.event.kind()).collect();
         let subject: Vec<&str> = events.iter().map(|event| event.subject.as_str()).collect();
         let data: Vec<&str> = events.iter().map(|event| event.data.as_str()).collect();
@@ -146,31 +149,65 @@ async fn append(bench: &Bench, committer: &Committer, node: Node) -> anyhow::Res
 /// Median milliseconds of a one-row insert and of a commit of one event, taken in turn.
 async fn one_at_a_time(
     bench: &Bench,
-    options: &sqlx::postgres::PgConnectOptions,
+    options: &PgConnectOptions,
     committer: &Committer,
     node: Node,
 ) -> anyhow::Result<(f64, f64)> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    connection.execute("create table if not exists public.one (id uuid primary key, data text not null)").await?;
+    let mut one_row = OneRow::connect(options).await?;
     let (mut inserts, mut commits) = (vec![], vec![]);
     let began = Instant::now();
     while began.elapsed() < bench.seconds {
+        inserts.push(one_row.insert_ms().await?);
         let event = event(AppId::generate(), &Actor::SYSTEM);
-        let at = Instant::now();
-        sqlx::query("insert into public.one values ($1, $2)")
-            .bind(event.id.uuid())
-            .bind(&event.data)
-            .execute(&mut connection)
-            .await?;
-        inserts.push(at.elapsed().as_secs_f64() * 1e3);
         let at = Instant::now();
         committer.commit(Commit::new(node.authority(), vec![event])).await.map_err(anyhow::Error::from)?;
         commits.push(at.elapsed().as_secs_f64() * 1e3);
     }
-    connection.close().await?;
-    let median = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
-    Ok((median(&mut inserts), median(&mut commits)))
+    one_row.close().await?;
+    Ok((median(inserts), median(commits)))
+}
+
+/// Median milliseconds of a one-row insert, autocommit, one after the other: the least that a durable answer can take.
+pub async fn one_row_insert_ms(bench: &Bench, options: &PgConnectOptions) -> anyhow::Result<f64> {
+    let mut one_row = OneRow::connect(options).await?;
+    let mut inserts = vec![];
+    let began = Instant::now();
+    while began.elapsed() < bench.seconds {
+        inserts.push(one_row.insert_ms().await?);
+    }
+    one_row.close().await?;
+    Ok(median(inserts))
+}
+
+/// A connection as the committer's, and a table of its own.
+struct OneRow {
+    connection: PgConnection,
+    data: String,
+}
+
+impl OneRow {
+    async fn connect(options: &PgConnectOptions) -> anyhow::Result<Self> {
+        let mut connection = PgConnection::connect_with(options).await?;
+        connection.execute("create table if not exists public.one (id uuid primary key, data text not null)").await?;
+        Ok(Self { connection, data: event(AppId::generate(), &Actor::SYSTEM).data })
+    }
+
+    async fn insert_ms(&mut self) -> anyhow::Result<f64> {
+        let at = Instant::now();
+        sqlx::query("insert into public.one values ($1, $2)")
+            .bind(EventId::generate().uuid())
+            .bind(&self.data)
+            .execute(&mut self.connection)
+            .await?;
+        Ok(at.elapsed().as_secs_f64() * 1e3)
+    }
+
+    async fn close(self) -> anyhow::Result<()> {
+        Ok(self.connection.close().await?)
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

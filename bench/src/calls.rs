@@ -9,13 +9,11 @@ use tokio::process::Command;
 
 use crate::{
     Bench,
-    append::database,
+    append::{database, one_row_insert_ms},
     process::{Service, free_port, resident_mib},
     report::{self, Report},
     wrk,
 };
-
-const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 
 pub async fn measure(
     bench: &Bench,
@@ -30,8 +28,8 @@ pub async fn measure(
     let no_log = start_peer(bench, "no-log", None).await?;
     let naive = start_peer(bench, "transaction-a-request", Some(&url(naive_cluster, "naive"))).await?;
 
-    for connections in CONNECTIONS {
-        let (mut a, mut b, mut c) = (vec![], vec![], vec![]);
+    for &connections in &bench.connections {
+        let (mut a, mut b, mut c, mut inserts) = (vec![], vec![], vec![], vec![]);
         for _ in 0..bench.rounds {
             // What one round left to be written is not to be paid for by the next.
             for pool in [&pool, &naive_pool] {
@@ -40,6 +38,10 @@ pub async fn measure(
             a.push(wrk::post(&bench.work, &at(&no_log, "/hello"), connections, bench.seconds).await?);
             b.push(wrk::post(&bench.work, &at(&naive, "/hello"), connections, bench.seconds).await?);
             c.push(wrk::post(&bench.work, &at(&ours, "/hello"), connections, bench.seconds).await?);
+            if connections == 1 {
+                // Of the same minute: the machine's pace changes.
+                inserts.push(one_row_insert_ms(bench, &cluster.options().database("calls")).await?);
+            }
         }
         let no_log = calls(format!("no log, {connections} connections"), &a);
         let naive = calls(format!("a transaction a request, {connections} connections"), &b);
@@ -48,6 +50,14 @@ pub async fn measure(
             .against("a transaction a request", naive.median);
         for line in [no_log, naive, ours] {
             report.add(line);
+        }
+        if !inserts.is_empty() {
+            let inserts = report::line("a one-row insert in between: p50", "ms", &inserts);
+            let ours: Vec<f64> = c.iter().map(|found| found.p50_ms).collect();
+            let ours = report::line("a call, durable, one at a time: p50", "ms", &ours)
+                .against("one-row insert", inserts.median);
+            report.add(inserts);
+            report.add(ours);
         }
     }
 

@@ -38,6 +38,9 @@ struct Arguments {
     /// Where the results go as JSON.
     #[arg(long, default_value = "bench/results/latest.json")]
     json: PathBuf,
+    /// Callers at once, for the calls.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
+    connections: Vec<usize>,
     /// Only these parts: append, calls, idle.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -54,6 +57,7 @@ enum Command {
 struct Bench {
     seconds: Duration,
     rounds: usize,
+    connections: Vec<usize>,
     idle: Duration,
     picloud: PathBuf,
     work: PathBuf,
@@ -78,6 +82,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let bench = Bench {
         seconds: Duration::from_secs(arguments.seconds),
         rounds: arguments.rounds,
+        connections: arguments.connections,
         idle: Duration::from_secs(arguments.idle_seconds),
         picloud,
         work: work.path().to_owned(),
