@@ -1,5 +1,5 @@
--- The committer's one call, quicker: most batches hold nothing but events, so what else there can be has defaults and is left
--- out of their calls; and events are taken from their arrays by number.
+-- The committer's one call, quicker: calls of scripts that write nothing make batches of nothing but events, so what else there can
+-- be has defaults and is left out of their calls; and events are taken from their arrays by number.
 --
 -- What it does is as in 0004. The function of there has other arguments and stays for nodes of the version before; it goes
 -- with a later migration.
@@ -13,7 +13,7 @@ create function log.append(
     epoch uuid,
     event_id uuid[], event_app uuid[], event_kind text[], event_subject text[], event_data text[], event_actor text[],
     event_cause uuid[], event_root uuid[], event_depth smallint[], event_class text[],
-    -- Most batches hold nothing but events; what else there can be is left out of their calls.
+    -- What else there can be; left out where there is none of it.
     read_commit int[] default null, read_app uuid[] default null, read_collection text[] default null,
     read_key text[] default null, read_position bigint[] default null,
     claim_commit int[] default null, claim_scope bytea[] default null, claim_token uuid[] default null,

@@ -206,7 +206,7 @@ async fn a_database_that_has_lost_what_it_acknowledged_gets_nothing_more_from_wh
     // As after a failover to a replica that had not received the last commit.
     sqlx::query("delete from log.events where position = 2").execute(&database).await.unwrap();
     assert!(kill_committer(&database).await);
-    assert!(node.commit(vec![set(app, "c", "1")]).await.is_err());
+    assert_eq!(node.commit(vec![set(app, "c", "1")]).await, Err(CommitError::Revoked));
     assert_eq!(node.commit(vec![set(app, "d", "1")]).await, Err(CommitError::Revoked));
     assert!(node.committer.is_revoked());
     node.stop().await;

@@ -103,7 +103,7 @@ pub(super) fn serve(
     });
     let limits = ServerLimits { drain_timeout: super::DRAIN, ..ServerLimits::default() };
     let connections = connections.min(limits.max_connections);
-    // A fifth is the operators': they have to get in also when the public fills all the rest.
+    // With an address of their own a fifth is the operators': they have to get in also when the public fills all the rest.
     let (of_data, of_control) = (connections * 4 / 5, connections / 5);
     let one = |listener, router, max_connections, stop: CancellationToken| async move {
         let limits = ServerLimits { max_connections, ..limits };
@@ -117,7 +117,7 @@ pub(super) fn serve(
             (one(listeners.data, data, of_data, stop.clone()), Some(control))
         }
         (None, ControlPlane::Host(host)) => {
-            (one(listeners.data, by_host(host, control, data), of_data, stop.clone()), None)
+            (one(listeners.data, by_host(host, control, data), connections, stop.clone()), None)
         }
         (None, ControlPlane::Listen(_)) => (one(listeners.data, data, of_data, stop.clone()), None),
     };

@@ -390,7 +390,12 @@ impl Appender {
         let deadline = Instant::now() + self.config.settle_for;
         let mut pause = Duration::from_millis(20);
         while Instant::now() < deadline {
-            if self.connect().await.is_ok() {
+            let connected = self.connect().await.is_ok();
+            if self.shared.revoked.load(Ordering::Relaxed) {
+                // The log ends before what was there when this batch was sent.
+                return Next::Failed(CommitError::Revoked);
+            }
+            if connected {
                 let connection = self.connection.as_mut().expect("connected above");
                 match settle(connection, first, events, above).await {
                     Ok(Some((head, at))) => {
