@@ -141,26 +141,34 @@ impl Invoker for Peer {
         async move {
             let request = Arc::new(std::mem::take(&mut call.request));
             let (id, app) = (call.invocation, call.program.app);
-            let (answer, answered) = oneshot::channel();
-            let sandbox = peer.sandbox.clone();
-            let submitted = peer.pool.submit(app, move |_| {
-                let input = Input {
-                    request,
-                    kind: call.kind,
-                    invocation: call.invocation,
-                    request_id: call.request_id,
-                    principal: None,
-                    event: None,
-                    now: Utc::now(),
-                    seed: [7; 32],
-                    deadline: Instant::now() + Duration::from_secs(10),
-                    cancelled: Arc::new(AtomicBool::new(false)),
-                };
-                let (report, Nothing) = sandbox.run(&call.program, input, Nothing);
-                let _ = answer.send(report);
-            });
-            submitted.map_err(|_| Unavailable::Busy)?;
-            let report = answered.await.map_err(|_| Unavailable::Log)?;
+            let program = Arc::clone(&call.program);
+            let input = move || Input {
+                request: Arc::clone(&request),
+                kind: call.kind,
+                invocation: call.invocation,
+                request_id: call.request_id,
+                principal: None,
+                event: None,
+                now: Utc::now(),
+                seed: [7; 32],
+                deadline: Instant::now() + Duration::from_secs(10),
+                cancelled: Arc::new(AtomicBool::new(false)),
+            };
+            // As the runner does: a short script on this thread, others on one of their own.
+            let here = || peer.sandbox.run_short(&program, || (input(), Nothing));
+            let report = match peer.pool.here(app, here).flatten() {
+                Some((report, Nothing)) => report,
+                None => {
+                    let (answer, answered) = oneshot::channel();
+                    let sandbox = peer.sandbox.clone();
+                    let job = move |_: &_| {
+                        let (report, Nothing) = sandbox.run(&program, input(), Nothing);
+                        let _ = answer.send(report);
+                    };
+                    peer.pool.submit(app, job).map_err(|_| Unavailable::Busy)?;
+                    answered.await.map_err(|_| Unavailable::Log)?
+                }
+            };
             if let Some(database) = &peer.database {
                 keep(database, app, &id.to_string()).await.map_err(|_| Unavailable::Log)?;
             }

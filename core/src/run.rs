@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// One script version, ready to be compiled and run. Shared: every call of the version holds the same one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Program {
     /// The app it belongs to.
     pub app: AppId,

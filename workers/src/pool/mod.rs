@@ -154,6 +154,18 @@ impl Pool {
         self.enqueue(Work { app, hop: hop.min(MAX_HOPS), again: false, job: Box::new(job) })
     }
 
+    /// Does a short piece of work on the calling thread, which counts as a job of its app meanwhile; `None`, when others
+    /// have to go first. For what takes less time than handing it to another thread.
+    pub fn here<T>(&self, app: AppId, work: impl FnOnce() -> T) -> Option<T> {
+        let mut state = self.shared.state.lock();
+        if state.closed || !state.schedule.begin_here(app) {
+            return None;
+        }
+        drop(state);
+        let _place = Place { shared: &self.shared, app };
+        Some(work())
+    }
+
     fn enqueue(&self, work: Work) -> Result<(), Refused> {
         let mut state = self.shared.state.lock();
         if state.closed {
@@ -197,6 +209,20 @@ impl Pool {
             let _ = handle.join();
         }
         Ok(())
+    }
+}
+
+/// The place of a job on a thread that is not the pool's.
+struct Place<'a> {
+    shared: &'a Arc<Shared>,
+    app: AppId,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.schedule.end(self.app, true);
+        self.shared.dispatch(state);
     }
 }
 

@@ -112,6 +112,21 @@ impl Schedule {
         Ok(())
     }
 
+    /// Whether a job may begin at once, on whichever thread asks: there is room, and nobody waits. It is counted then.
+    pub(super) fn begin_here(&mut self, app: AppId) -> bool {
+        if self.free_permits == 0 || self.queued > 0 || !self.rotation.is_empty() {
+            return false;
+        }
+        let lane = self.apps.entry(app).or_default();
+        if lane.running >= self.app_running {
+            return false;
+        }
+        lane.running += 1;
+        self.running += 1;
+        self.free_permits -= 1;
+        true
+    }
+
     /// A job that [`Schedule::next`] gave out could not be started: it is the first of its app again.
     pub(super) fn put_back(&mut self, work: Work) {
         let app = work.app;

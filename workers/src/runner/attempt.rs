@@ -25,6 +25,9 @@ use crate::{
 /// After how long a run that goes on is told to the log; shorter ones are told of with their end.
 pub(super) const STARTED_AFTER: Duration = Duration::from_millis(20);
 
+/// The largest body of a run that is tried where it was asked for.
+const SHORT_BODY_BYTES: usize = 16 * 1024;
+
 /// A call as all its tries see it.
 pub(super) struct Run {
     pub call: Call,
@@ -146,17 +149,39 @@ impl Run {
         // Set already by an earlier try, or now.
         let _ = self.began.set(Instant::now());
         permit.ends_by(self.deadline());
+        let effects = self.effects(inner, Some(permit.clone()));
+        let (report, effects) = inner.parts.sandbox.run(&self.call.program, self.input(), effects);
+        self.came_to(report, effects, runs)
+    }
+
+    /// Runs the script, for the first time, on a thread that has others to serve, if it is so short that handing it to one
+    /// of its own would take longer. None, when it is not: then it has not begun.
+    pub fn attempt_here(&self, inner: &Inner) -> Option<Attempt> {
+        if self.request.body.len() > SHORT_BODY_BYTES {
+            return None;
+        }
+        let began = Instant::now();
+        let program = &self.call.program;
+        let input = || (self.input(), self.effects(inner, None));
+        let (report, effects) = inner.parts.sandbox.run_short(program, input)?;
+        let _ = self.began.set(began);
+        Some(self.came_to(report, effects, 1))
+    }
+
+    fn effects(&self, inner: &Inner, permit: Option<Permit>) -> Effects<Database> {
         let program = &self.call.program;
         let database = Database {
             pool: inner.parts.database.clone(),
             committer: inner.parts.committer.clone(),
             handle: inner.handle.clone(),
-            permit: permit.clone(),
+            permit,
             app: program.app,
             deadline: self.deadline(),
         };
-        let effects = Effects::new(database, program.app, &program.limits, self.now);
-        let (report, effects) = inner.parts.sandbox.run(program, self.input(), effects);
+        Effects::new(database, program.app, &program.limits, self.now)
+    }
+
+    fn came_to(&self, report: Report, effects: Effects<Database>, runs: u32) -> Attempt {
         let Report { result, logs, logs_dropped, operations, peak_memory_bytes: _ } = report;
         let result = match result {
             Err(Ended::Conflict) => return Attempt::Conflict(effects.reads()),

@@ -84,6 +84,11 @@ impl Course {
     /// Runs the script once.
     async fn attempt(&mut self) -> Result<Attempt, Unavailable> {
         self.runs += 1;
+        if self.runs == 1
+            && let Some(attempt) = self.attempt_here()
+        {
+            return Ok(attempt);
+        }
         let (answer, answered) = oneshot::channel();
         let (inner, run, runs) = (Arc::clone(&self.inner), Arc::clone(&self.run), self.runs);
         let job = move |permit: &_| {
@@ -101,6 +106,12 @@ impl Course {
         }
         // The answer is lost only by a panic, which the pool reports.
         self.telling(answered).await.map_err(|_| self.give_up(Unavailable::Log))
+    }
+
+    /// Runs the script on this task's thread, when it is its app's turn and the script a short one.
+    fn attempt_here(&self) -> Option<Attempt> {
+        let Inner { parts, .. } = &*self.inner;
+        parts.pool.here(self.run.call.program.app, || self.run.attempt_here(&self.inner)).flatten()
     }
 
     /// Waits for something, and meanwhile tells the log that the run began, should it have lasted for long.

@@ -21,15 +21,17 @@ pub(super) struct Database {
     pub pool: PgPool,
     pub committer: Committer,
     pub handle: Handle,
-    pub permit: Permit,
+    /// The right to compute that is given back while waiting; without one there is no waiting.
+    pub permit: Option<Permit>,
     pub app: AppId,
     pub deadline: Instant,
 }
 
 impl Database {
     fn wait<T>(&self, question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, SourceError> {
+        let Some(permit) = &self.permit else { return Err(SourceError::Unavailable) };
         let deadline = self.deadline.into();
-        match self.permit.wait(|| self.handle.block_on(async { timeout_at(deadline, question).await })) {
+        match permit.wait(|| self.handle.block_on(async { timeout_at(deadline, question).await })) {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 warn!(%error, "Failed to read stored data for a run");
@@ -67,7 +69,9 @@ impl Source for Database {
     }
 
     fn breathe(&self) {
-        self.permit.breathe();
+        if let Some(permit) = &self.permit {
+            permit.breathe();
+        }
     }
 }
 

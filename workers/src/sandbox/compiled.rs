@@ -1,6 +1,13 @@
 //! Scripts, compiled once for each version.
 
-use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -20,6 +27,24 @@ pub(super) struct Compiled {
     /// The variables that its closures capture.
     pub captured: Arc<[Box<str>]>,
     source_bytes: usize,
+    /// How many more runs are not tried as short ones.
+    long_runs: AtomicU32,
+}
+
+/// After a run that was too long to be a short one, so many are not tried: what that wastes is then lost in the noise.
+const LONG_RUNS: u32 = 1024;
+
+impl Compiled {
+    /// Whether the next run may well be a short one. Counts it if not.
+    pub(super) fn may_be_short(&self) -> bool {
+        let less = |runs: u32| runs.checked_sub(1);
+        self.long_runs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err()
+    }
+
+    /// A run was too long to be a short one.
+    pub(super) fn was_long(&self) {
+        self.long_runs.store(LONG_RUNS, Ordering::Relaxed);
+    }
 }
 
 /// The scripts that were compiled lately.
@@ -39,15 +64,26 @@ impl Cache {
 
     /// The compiled program, compiling it when it is not there.
     pub(super) fn get(&self, library: &Library, program: &Program) -> Result<Arc<Compiled>, Box<ParseError>> {
-        if let Some(known) = self.programs.lock().recent.get(&program.version) {
-            return Ok(Arc::clone(known));
+        if let Some(known) = self.known(program.version) {
+            return Ok(known);
         }
         // Not under the lock: two threads may compile the same version, and one of them in vain.
         let engine = library.engine(&program.limits);
         let ast = engine.compile(&*program.source)?;
-        let compiled = Arc::new(Compiled { captured: captured(&ast), ast, engine, source_bytes: program.source.len() });
+        let compiled = Arc::new(Compiled {
+            captured: captured(&ast),
+            ast,
+            engine,
+            source_bytes: program.source.len(),
+            long_runs: AtomicU32::new(0),
+        });
         self.programs.lock().keep(program.version, Arc::clone(&compiled));
         Ok(compiled)
+    }
+
+    /// A program that was compiled lately.
+    pub(super) fn known(&self, version: VersionId) -> Option<Arc<Compiled>> {
+        self.programs.lock().recent.get(&version).map(Arc::clone)
     }
 }
 

@@ -32,6 +32,27 @@ const CHURN_BETWEEN_LOOKS: usize = 256 * 1024;
 /// Units of native work (about a byte copied or an item visited) between looks at the clock.
 const WORK_BETWEEN_LOOKS: usize = 64 * 1024;
 
+/// What a run on a thread with others to serve may have: about a tenth of a millisecond.
+mod short {
+    use std::time::Duration;
+
+    pub(super) const OPERATIONS: u64 = 1000;
+    pub(super) const MEMORY_BYTES: usize = 1024 * 1024;
+    /// Of a common thread's 2 MiB.
+    pub(super) const STACK_FOR_CALLS: usize = 512 * 1024;
+    /// Far more than the work takes: a thread may be kept from its processor for a while.
+    pub(super) const TIME: Duration = Duration::from_millis(2);
+}
+
+/// How much of its limits a run may use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Span {
+    /// All of them, on a thread of its own.
+    Whole,
+    /// Little of them: the thread has others to serve.
+    Short,
+}
+
 /// Why a run may not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Over {
@@ -48,9 +69,11 @@ pub(super) enum Over {
 struct Meter {
     running: Cell<bool>,
     over: Cell<bool>,
+    span: Cell<Span>,
     limits: Cell<Limits>,
     deadline: Cell<Option<Instant>>,
     operations: Cell<u64>,
+    max_operations: Cell<u64>,
     memory_start: Cell<isize>,
     memory_line: Cell<isize>,
     stack_line: Cell<usize>,
@@ -65,9 +88,11 @@ thread_local! {
         Meter {
             running: Cell::new(false),
             over: Cell::new(false),
+            span: Cell::new(Span::Whole),
             limits: Cell::new(Limits::DEFAULT),
             deadline: Cell::new(None),
             operations: Cell::new(0),
+            max_operations: Cell::new(0),
             memory_start: Cell::new(0),
             memory_line: Cell::new(isize::MAX),
             stack_line: Cell::new(0),
@@ -87,7 +112,16 @@ pub(super) struct Used {
 }
 
 /// Begins to measure a run on this thread.
-pub(super) fn start(limits: &Limits, deadline: Instant, cancelled: Arc<AtomicBool>) {
+pub(super) fn start(limits: &Limits, deadline: Instant, cancelled: Arc<AtomicBool>, span: Span) {
+    let (max_operations, max_memory_bytes, stack_for_calls, deadline) = match span {
+        Span::Whole => (limits.max_operations, limits.max_memory_bytes, STACK_FOR_CALLS, deadline),
+        Span::Short => (
+            limits.max_operations.min(short::OPERATIONS),
+            limits.max_memory_bytes.min(short::MEMORY_BYTES),
+            short::STACK_FOR_CALLS,
+            deadline.min(Instant::now() + short::TIME),
+        ),
+    };
     memory::restart_peak();
     // A buffer that grows by doubling may have twice the room it needs: only what is beyond that is surely too long.
     memory::watch(
@@ -97,13 +131,15 @@ pub(super) fn start(limits: &Limits, deadline: Instant, cancelled: Arc<AtomicBoo
     METER.with(|meter| {
         meter.running.set(true);
         meter.over.set(false);
+        meter.span.set(span);
         meter.limits.set(*limits);
         meter.deadline.set(Some(deadline));
         meter.operations.set(0);
+        meter.max_operations.set(max_operations);
         meter.memory_start.set(memory::used());
-        let allowed = isize::try_from(limits.max_memory_bytes).unwrap_or(isize::MAX);
+        let allowed = isize::try_from(max_memory_bytes).unwrap_or(isize::MAX);
         meter.memory_line.set(memory::used().saturating_add(allowed));
-        meter.stack_line.set(memory::stack_pointer().saturating_sub(STACK_FOR_CALLS));
+        meter.stack_line.set(memory::stack_pointer().saturating_sub(stack_for_calls));
         meter.churn_seen.set(memory::churned());
         meter.work.set(0);
         meter.cancelled.replace(Some(cancelled));
@@ -145,7 +181,7 @@ pub(super) fn step(operations: u64) -> Option<Dynamic> {
         meter.operations.set(operations);
         let here = memory::stack_pointer();
         memory::set_deep_line(here.saturating_sub(STACK_FOR_VALUES));
-        if operations > meter.limits.get().max_operations {
+        if operations > meter.max_operations.get() {
             meter.end(Over::Operations);
         }
         if here < meter.stack_line.get() {
@@ -175,6 +211,7 @@ pub(super) fn spend(work: usize) -> Result<(), Box<EvalAltResult>> {
             meter.work.set(done);
         } else {
             meter.work.set(0);
+            meter.end_if_short();
             meter.look_at_memory();
             meter.look_at_clock();
         }
@@ -266,6 +303,13 @@ impl Meter {
     fn end(&self, over: Over) {
         self.over.set(true);
         self.why.borrow_mut().get_or_insert(over);
+    }
+
+    /// So much native work is more than a short run may do.
+    fn end_if_short(&self) {
+        if self.span.get() == Span::Short {
+            self.end(Over::Operations);
+        }
     }
 
     #[inline]

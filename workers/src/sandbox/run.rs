@@ -21,7 +21,7 @@ use super::{
     engine::Library,
     failure,
     input::{Ended, Input, Report},
-    meter,
+    meter::{self, Span},
     registry::FunctionDoc,
     response, validate,
 };
@@ -85,19 +85,55 @@ impl Sandbox {
             Ok(compiled) => compiled,
             Err(error) => return (never_began(validate::failure(&error)), data),
         };
-        let captured = Arc::clone(&compiled.captured);
-        let (deadline, cancelled) = (input.deadline, Arc::clone(&input.cancelled));
-        current::enter(Box::new(Run::new(Arc::clone(program), input, Box::new(data), captured)));
-        meter::start(&program.limits, deadline, cancelled);
-
-        let outcome = catch_unwind(AssertUnwindSafe(|| evaluate(&compiled, &program.limits)));
-        let outcome = outcome.unwrap_or_else(|panic| {
-            let what = panic_text(&*panic);
-            error!(script.name = %program.name, script.version = %program.version, "A run panicked: {what}");
-            (Err(Ended::Failed(failure::internal())), Position::NONE)
-        });
-        finish(outcome)
+        let (report, data, _) = perform(&compiled, program, input, data, Span::Whole);
+        (report, data)
     }
+
+    /// Runs a program on the calling thread, which may have others to serve and only a common stack, if the run is a short
+    /// one: some hundred steps that touch little. None, when it is not, and then nothing has happened: the program is to
+    /// be run by [`Sandbox::run`]. `data` must not block, and answers [`DataError::Unavailable`] where it would.
+    ///
+    /// [`DataError::Unavailable`]: super::DataError::Unavailable
+    pub fn run_short<D: Data>(
+        &self,
+        program: &Arc<Program>,
+        input: impl FnOnce() -> (Input, D),
+    ) -> Option<(Report, D)> {
+        let compiled = self.shared.programs.known(program.version)?;
+        if !compiled.may_be_short() {
+            return None;
+        }
+        let (input, data) = input();
+        let (report, data, is_over) = perform(&compiled, program, input, data, Span::Short);
+        if is_over {
+            // Whichever bound it was: the whole run says what it comes to.
+            compiled.was_long();
+            return None;
+        }
+        Some((report, data))
+    }
+}
+
+/// Runs a compiled program; says, too, whether it was ended by a bound.
+fn perform<D: Data>(
+    compiled: &Compiled,
+    program: &Arc<Program>,
+    input: Input,
+    data: D,
+    span: Span,
+) -> (Report, D, bool) {
+    let captured = Arc::clone(&compiled.captured);
+    let (deadline, cancelled) = (input.deadline, Arc::clone(&input.cancelled));
+    current::enter(Box::new(Run::new(Arc::clone(program), input, Box::new(data), captured)));
+    meter::start(&program.limits, deadline, cancelled, span);
+
+    let outcome = catch_unwind(AssertUnwindSafe(|| evaluate(compiled, &program.limits)));
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let what = panic_text(&*panic);
+        error!(script.name = %program.name, script.version = %program.version, "A run panicked: {what}");
+        (Err(Ended::Failed(failure::internal())), Position::NONE)
+    });
+    finish(outcome)
 }
 
 /// A result, and where the script was when it ended.
@@ -126,7 +162,7 @@ fn check_body(limits: &Limits) -> Result<(), Ended> {
     Ok(())
 }
 
-fn finish<D: Data>((result, position): Outcome) -> (Report, D) {
+fn finish<D: Data>((result, position): Outcome) -> (Report, D, bool) {
     let mut run = current::leave().expect("the run that was entered is on this thread");
     // The script's values go before the meter stops: `stop` reads the peak, and nothing may grow after it.
     drop(run.context.take());
@@ -134,6 +170,7 @@ fn finish<D: Data>((result, position): Outcome) -> (Report, D) {
     std::mem::take(&mut run.cells).empty();
     let used = meter::stop();
     // Whatever the interpreter made of it (an error that a native function swallowed, too): over is over.
+    let is_over = used.over.is_some();
     let result = match used.over {
         Some(over) => Err(failure::over(over, position)),
         None => result,
@@ -145,7 +182,7 @@ fn finish<D: Data>((result, position): Outcome) -> (Report, D) {
         operations: used.operations,
         peak_memory_bytes: used.peak_memory_bytes,
     };
-    (report, run.into_data())
+    (report, run.into_data(), is_over)
 }
 
 fn never_began(failure: Failure) -> Report {

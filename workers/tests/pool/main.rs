@@ -2,6 +2,7 @@
 
 mod ends;
 mod fair;
+mod here;
 mod nested;
 mod permits;
 

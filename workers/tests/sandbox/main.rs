@@ -10,6 +10,7 @@ mod limits;
 mod memory;
 mod response;
 mod sdk;
+mod short;
 mod support;
 mod validate;
 mod values;

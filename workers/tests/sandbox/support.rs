@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 pub static SANDBOX: LazyLock<Sandbox> = LazyLock::new(Sandbox::new);
 
 /// Stored data in memory; refuses everything with `fails` when that is set.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     pub values: BTreeMap<(String, String), Box<RawValue>>,
     pub expires_at: Option<DateTime<Utc>>,
@@ -89,6 +89,7 @@ impl Data for Memory {
 }
 
 /// One script with everything around it.
+#[derive(Clone)]
 pub struct Script {
     pub program: Program,
     pub request: Request,
@@ -144,21 +145,34 @@ impl Script {
 
     pub fn run_with_data(self) -> (Report, Memory) {
         on_a_script_thread(move || {
-            let timeout = Duration::from_millis(self.program.limits.timeout_ms);
-            let input = Input {
-                request: Arc::new(self.request),
-                kind: InvocationType::Http,
-                invocation: InvocationId::generate(),
-                request_id: None,
-                principal: self.principal,
-                event: self.event,
-                now: self.now,
-                seed: [7; 32],
-                deadline: Instant::now() + timeout,
-                cancelled: self.cancelled,
-            };
-            SANDBOX.run(&Arc::new(self.program), input, self.data)
+            let (program, input, data) = self.parts();
+            SANDBOX.run(&program, input, data)
         })
+    }
+
+    /// Runs it as a short one, compiled or not, on a thread like those that serve others.
+    pub fn run_short(self) -> Option<Report> {
+        on_a_thread(COMMON_STACK_BYTES, move || {
+            let (program, input, data) = self.parts();
+            Some(SANDBOX.run_short(&program, || (input, data))?.0)
+        })
+    }
+
+    fn parts(self) -> (Arc<Program>, Input, Memory) {
+        let timeout = Duration::from_millis(self.program.limits.timeout_ms);
+        let input = Input {
+            request: Arc::new(self.request),
+            kind: InvocationType::Http,
+            invocation: InvocationId::generate(),
+            request_id: None,
+            principal: self.principal,
+            event: self.event,
+            now: self.now,
+            seed: [7; 32],
+            deadline: Instant::now() + timeout,
+            cancelled: self.cancelled,
+        };
+        (Arc::new(self.program), input, self.data)
     }
 
     /// The answer's body as JSON.
@@ -190,6 +204,13 @@ impl Script {
 }
 
 pub fn on_a_script_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(work).expect("a thread");
+    on_a_thread(STACK_BYTES, work)
+}
+
+/// What a thread has that is not asked for anything else.
+const COMMON_STACK_BYTES: usize = 2 * 1024 * 1024;
+
+fn on_a_thread<T: Send + 'static>(stack_bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = thread::Builder::new().stack_size(stack_bytes).spawn(work).expect("a thread");
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
