@@ -1,11 +1,8 @@
-//! What may be done, and the one function that says who may do it.
+//! What may be done. Who may do it is in [`crate::policy`].
 
 use std::{fmt, str::FromStr};
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-
-use crate::id::{ApiKeyId, AppId};
 
 macro_rules! capabilities {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -115,78 +112,5 @@ impl FromStr for Capability {
 
     fn from_str(name: &str) -> Result<Self, UnknownCapability> {
         Self::ALL.iter().copied().find(|known| known.as_str() == name).ok_or_else(|| UnknownCapability(name.to_owned()))
-    }
-}
-
-/// Who acts, with what they may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Principal {
-    /// A program with an API key that was valid when the request came.
-    ApiKey {
-        /// The key's name.
-        key: ApiKeyId,
-        /// What it may do at most.
-        scopes: Vec<Capability>,
-        /// The only app it is good for.
-        app: Option<AppId>,
-        /// When it stops working.
-        expires_at: Option<DateTime<Utc>>,
-    },
-    /// Nobody: a request without credentials.
-    Public,
-}
-
-/// Whether a principal may do something, to an app or (`None`) to the instance. The only place that decides it.
-#[must_use]
-pub fn allows(principal: &Principal, capability: Capability, app: Option<AppId>) -> bool {
-    match principal {
-        Principal::Public => false,
-        Principal::ApiKey { scopes, app: bound, .. } => {
-            let in_scope =
-                scopes.contains(&capability) || (!capability.is_instance() && scopes.contains(&Capability::AppAdmin));
-            let in_reach = match (bound, app) {
-                (None, _) => true,
-                (Some(bound), Some(app)) => *bound == app,
-                (Some(_), None) => false,
-            };
-            in_scope && in_reach && capability.is_instance() == app.is_none()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(scopes: &[Capability], app: Option<AppId>) -> Principal {
-        Principal::ApiKey { key: ApiKeyId::generate(), scopes: scopes.to_vec(), app, expires_at: None }
-    }
-
-    #[test]
-    fn nobody_may_do_nothing() {
-        for capability in Capability::ALL {
-            assert!(!allows(&Principal::Public, *capability, Some(AppId::generate())));
-            assert!(!allows(&Principal::Public, *capability, None));
-        }
-    }
-
-    #[test]
-    fn a_key_bound_to_an_app_reaches_no_other_and_not_the_instance() {
-        let (own, other) = (AppId::generate(), AppId::generate());
-        let bound = key(Capability::ALL, Some(own));
-        for capability in Capability::ALL {
-            assert_eq!(allows(&bound, *capability, Some(own)), !capability.is_instance());
-            assert!(!allows(&bound, *capability, Some(other)));
-            assert!(!allows(&bound, *capability, None));
-        }
-    }
-
-    #[test]
-    fn a_key_does_what_its_scopes_say_and_no_more() {
-        let app = AppId::generate();
-        let reader = key(&[Capability::AppKvRead], None);
-        for capability in Capability::ALL {
-            assert_eq!(allows(&reader, *capability, Some(app)), *capability == Capability::AppKvRead);
-        }
     }
 }

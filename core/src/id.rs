@@ -129,6 +129,10 @@ ids! {
     EventId = "evt_", "an event id";
     /// A person's account.
     AccountId = "acc_", "an account id";
+    /// One signed-in stay of an account (its name, not its token).
+    SessionId = "ses_", "a session id";
+    /// Something secret, kept apart from the log: a password's hash, a link's, a seed.
+    SecretId = "sec_", "a secret id";
     /// An API key (its name, not its secret).
     ApiKeyId = "key_", "an API key id";
     /// One start of a node: a restarted node is another one.

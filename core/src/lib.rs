@@ -10,5 +10,6 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod nearest;
+pub mod policy;
 pub mod routing;
 pub mod run;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ApiKeyId, RequestId};
+use crate::id::{AccountId, ApiKeyId, RequestId};
 
 /// What kind of actor it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,12 @@ impl Actor {
     #[must_use]
     pub const fn public(request_id: RequestId, address: Option<String>) -> Self {
         Self { kind: ActorKind::Public, id: None, request_id: Some(request_id), address }
+    }
+
+    /// A person's request.
+    #[must_use]
+    pub fn account(account: AccountId, request_id: RequestId, address: Option<String>) -> Self {
+        Self { kind: ActorKind::Account, id: Some(account.to_string()), request_id: Some(request_id), address }
     }
 
     /// A request with an API key.

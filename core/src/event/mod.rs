@@ -5,14 +5,18 @@
 //!
 //! An [`Event`] says what happened; the envelope around it ([`crate::log::Recorded`]) says when, where and by whom.
 
+pub mod account;
 pub mod api_key;
 pub mod app;
 pub mod domain;
 pub mod env;
 pub mod invocation;
 pub mod kv;
+pub mod master_key;
+pub mod member;
 pub mod route;
 pub mod script;
+pub mod session;
 
 mod actor;
 mod tolerant;
@@ -140,6 +144,25 @@ macro_rules! catalogue {
 
 catalogue! {
     AppCreated(app::Created) = "app.created", Config;
+    AppRenamed(app::Renamed) = "app.renamed", Config;
+    AppPaused(app::Paused) = "app.paused", Config;
+    AppResumed(app::Resumed) = "app.resumed", Config;
+    AppDeleted(app::Deleted) = "app.deleted", Config;
+    AppPurged(app::Purged) = "app.purged", Config;
+    AccountCreated(account::Created) = "account.created", Config;
+    AccountRenamed(account::Renamed) = "account.renamed", Config;
+    AccountEmailChanged(account::EmailChanged) = "account.email_changed", Config;
+    AccountRoleGranted(account::RoleGranted) = "account.role_granted", Config;
+    AccountLinkIssued(account::LinkIssued) = "account.link_issued", Config;
+    AccountPasswordSet(account::PasswordSet) = "account.password_set", Config;
+    AccountTotpEnabled(account::TotpEnabled) = "account.totp_enabled", Config;
+    AccountTotpDisabled(account::TotpDisabled) = "account.totp_disabled", Config;
+    AccountRecoveryCodeUsed(account::RecoveryCodeUsed) = "account.recovery_code_used", Config;
+    AccountDeactivated(account::Deactivated) = "account.deactivated", Config;
+    AccountReactivated(account::Reactivated) = "account.reactivated", Config;
+    MemberGranted(member::Granted) = "member.granted", Config;
+    MemberRemoved(member::Removed) = "member.removed", Config;
+    MasterKeyRotated(master_key::Rotated) = "master_key.rotated", Config;
     DomainClaimed(domain::Claimed) = "domain.claimed", Config;
     DomainReleased(domain::Released) = "domain.released", Config;
     EnvSet(env::Set) = "env.set", Config;
@@ -160,4 +183,6 @@ catalogue! {
     InvocationJournaled(invocation::Journaled) = "invocation.journaled", Run;
     InvocationCompleted(invocation::Completed) = "invocation.completed", Run;
     InvocationFailed(invocation::Failed) = "invocation.failed", Run;
+    SessionOpened(session::Opened) = "session.opened", Run;
+    SessionClosed(session::Closed) = "session.closed", Run;
 }

@@ -23,6 +23,8 @@ pub enum Purpose {
     Recording,
     /// The outcome of an idempotent request; bound to its scope.
     Outcome,
+    /// A password's hash, a link's, an authenticator's seed; bound to the secret's id.
+    Secret,
 }
 
 impl Purpose {
@@ -30,6 +32,7 @@ impl Purpose {
         match self {
             Self::Recording => b"picloud recording v1",
             Self::Outcome => b"picloud outcome v1",
+            Self::Secret => b"picloud secret v1",
         }
     }
 }

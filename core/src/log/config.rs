@@ -1,14 +1,19 @@
 //! Folds configuration events into their tables, a statement or two an event.
 //!
 //! These nouns are rare, so they have plain statements instead of a place in `log.append`; both run in one transaction
-//! under the log's lock.
+//! under the log's lock. Accounts have a file of their own.
+
+mod accounts;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{NewEvent, Position, Read};
-use crate::event::{Class, Event, api_key, app, domain, env, route, script};
+use crate::{
+    event::{Class, Event, api_key, app, domain, env, route, script},
+    id::AppId,
+};
 
 /// Whether nothing that a commit based itself on was configured differently after it looked. Asked under the lock, with the
 /// commit's own events already appended behind `head`.
@@ -50,6 +55,11 @@ pub(super) async fn fold(
     let app = new.app.map(Uuid::from);
     match &new.event {
         Event::AppCreated(event) => app_created(connection, event, position, at).await,
+        Event::AppRenamed(event) => app_renamed(connection, event, position).await,
+        Event::AppPaused(event) => app_paused(connection, event.app, true, position).await,
+        Event::AppResumed(event) => app_paused(connection, event.app, false, position).await,
+        Event::AppDeleted(event) => app_deleted(connection, event, position, at).await,
+        Event::AppPurged(event) => app_purged(connection, event, position, at).await,
         Event::DomainClaimed(event) => domain_claimed(connection, app, event, position, at).await,
         Event::DomainReleased(event) => domain_released(connection, event).await,
         Event::EnvSet(event) => env_set(connection, app, event, position).await,
@@ -64,14 +74,31 @@ pub(super) async fn fold(
         Event::RouteUnbound(event) => route_unbound(connection, event).await,
         Event::ApiKeyMinted(event) => api_key_minted(connection, event, position, at).await,
         Event::ApiKeyRevoked(event) => api_key_revoked(connection, event, position, at).await,
-        Event::KvSet(_)
+        Event::MemberGranted(event) => accounts::member_granted(connection, app, event, position, at).await,
+        Event::MemberRemoved(event) => accounts::member_removed(connection, app, event).await,
+        Event::AccountCreated(event) => accounts::created(connection, event, position, at).await,
+        Event::AccountRenamed(event) => accounts::renamed(connection, event, position).await,
+        Event::AccountEmailChanged(event) => accounts::email_changed(connection, event, position).await,
+        Event::AccountRoleGranted(event) => accounts::role_granted(connection, event, position).await,
+        Event::AccountLinkIssued(event) => accounts::link_issued(connection, event, position).await,
+        Event::AccountPasswordSet(event) => accounts::password_set(connection, event, position).await,
+        Event::AccountTotpEnabled(event) => accounts::totp_enabled(connection, event, position).await,
+        Event::AccountTotpDisabled(event) => accounts::totp_disabled(connection, event, position).await,
+        Event::AccountRecoveryCodeUsed(event) => accounts::recovery_code_used(connection, event, position).await,
+        Event::AccountDeactivated(event) => accounts::activated(connection, event.account, false, position).await,
+        Event::AccountReactivated(event) => accounts::activated(connection, event.account, true, position).await,
+        // The file is the state.
+        Event::MasterKeyRotated(_)
+        | Event::KvSet(_)
         | Event::KvIncreased(_)
         | Event::KvDeleted(_)
         | Event::InvocationStarted(_)
         | Event::InvocationLogged(_)
         | Event::InvocationJournaled(_)
         | Event::InvocationCompleted(_)
-        | Event::InvocationFailed(_) => Ok(()),
+        | Event::InvocationFailed(_)
+        | Event::SessionOpened(_)
+        | Event::SessionClosed(_) => Ok(()),
     }
 }
 
@@ -85,6 +112,88 @@ async fn app_created(
         "insert into state.app (id, slug, created_at, position) values ($1, $2, $3, $4)",
         event.app.uuid(),
         event.slug,
+        at,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn app_renamed(
+    connection: &mut PgConnection,
+    event: &app::Renamed,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    // The name that it takes may be one that it had.
+    sqlx::query!("delete from state.former_slug where slug = $1 and app_id = $2", event.slug, event.app.uuid())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!(
+        "insert into state.former_slug (slug, app_id, position) select slug, id, $2 from state.app where id = $1
+        on conflict (slug) do update set app_id = excluded.app_id, position = excluded.position",
+        event.app.uuid(),
+        position.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "update state.app set slug = $2, position = $3 where id = $1",
+        event.app.uuid(),
+        event.slug,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn app_paused(
+    connection: &mut PgConnection,
+    app: AppId,
+    is_paused: bool,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update state.app set is_paused = $2, position = $3 where id = $1",
+        app.uuid(),
+        is_paused,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What belongs to it goes with it; its kv entries, which may be millions, are swept later.
+async fn app_deleted(
+    connection: &mut PgConnection,
+    event: &app::Deleted,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from state.app where id = $1", event.app.uuid()).execute(&mut *connection).await?;
+    sqlx::query!(
+        "insert into state.deleted_app (id, slug, deleted_at, position) values ($1, $2, $3, $4)",
+        event.app.uuid(),
+        event.slug,
+        at,
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn app_purged(
+    connection: &mut PgConnection,
+    event: &app::Purged,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update state.deleted_app set purged_at = $2, position = $3 where id = $1",
+        event.app.uuid(),
         at,
         position.0
     )

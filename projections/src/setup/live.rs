@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tracing::warn;
 
 use super::{
-    Setup,
+    Setup, accounts,
     load::{self, Which},
 };
 
@@ -32,7 +32,7 @@ impl LiveSetup {
     pub async fn start(pool: PgPool, tail: &Tail) -> Result<(Self, JoinHandle<()>), sqlx::Error> {
         let position = tail.position();
         let mut setup = Setup { position, ..Setup::default() };
-        reload(&pool, &mut setup, &Changed { all: true, keys: true, apps: HashSet::new() }).await?;
+        reload(&pool, &mut setup, &Changed { all: true, keys: true, accounts: true, apps: HashSet::new() }).await?;
         let newest = Arc::new(ArcSwap::from_pointee(setup));
         let (told, watched) = watch::channel(position);
         let live = Self { newest: Arc::clone(&newest), position: watched };
@@ -65,6 +65,7 @@ impl LiveSetup {
 struct Changed {
     all: bool,
     keys: bool,
+    accounts: bool,
     apps: HashSet<AppId>,
 }
 
@@ -74,15 +75,23 @@ impl Changed {
         for recorded in events.iter().filter(|recorded| recorded.event.event.class() == Class::Config) {
             match (&recorded.event.event, recorded.event.app) {
                 (Event::ApiKeyMinted(_) | Event::ApiKeyRevoked(_), _) => changed.keys = true,
-                (_, Some(app)) => _ = changed.apps.insert(app),
-                (_, None) => changed.all = true,
+                (event, Some(app)) => {
+                    changed.apps.insert(app);
+                    // They go with their app.
+                    let is_deleted = matches!(event, Event::AppDeleted(_));
+                    changed.keys |= is_deleted;
+                    changed.accounts |= is_deleted || matches!(event, Event::MemberGranted(_) | Event::MemberRemoved(_));
+                }
+                (Event::MasterKeyRotated(_), None) => {}
+                // All that is left of the instance's own is people.
+                (_, None) => changed.accounts = true,
             }
         }
         changed
     }
 
     fn is_empty(&self) -> bool {
-        !self.all && !self.keys && self.apps.is_empty()
+        !self.all && !self.keys && !self.accounts && self.apps.is_empty()
     }
 }
 
@@ -95,6 +104,7 @@ async fn follow(pool: PgPool, mut log: Follow, newest: Arc<ArcSwap<Setup>>, told
                 let changed = Changed::by(&events);
                 pending.all |= changed.all;
                 pending.keys |= changed.keys;
+                pending.accounts |= changed.accounts;
                 pending.apps.extend(changed.apps);
             }
             Ok(None) => return,
@@ -138,8 +148,14 @@ async fn reload(pool: &PgPool, setup: &mut Setup, changed: &Changed) -> Result<(
             }
         }
     }
+    if changed.all || !changed.apps.is_empty() {
+        setup.former_slugs = load::former_slugs(&mut transaction).await?;
+    }
     if changed.keys {
         setup.keys = load::keys(&mut transaction).await?;
+    }
+    if changed.accounts {
+        setup.accounts = accounts::load(&mut transaction).await?;
     }
     transaction.commit().await
 }

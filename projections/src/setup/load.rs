@@ -8,7 +8,7 @@ use std::{
 use picloud_core::{
     capability::Capability,
     event::{route::Definition, script::ScriptKind},
-    id::{ApiKeyId, AppId},
+    id::{AccountId, ApiKeyId, AppId},
     limits::Limits,
     log::Position,
     run::Program,
@@ -17,7 +17,7 @@ use sqlx::{PgConnection, types::Json};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Active, ApiKey, App, Domain, Route, Script};
+use super::{Active, ApiKey, App, Domain, Member, Route, Script};
 
 /// Which part of the setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,9 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
     let mut domains = domains(connection, only).await?;
     let mut envs = envs(connection, only).await?;
     let mut routes = routes(connection, only).await?;
+    let mut members = members(connection, only).await?;
     let rows = sqlx::query!(
-        "select id, slug, created_at from state.app where $1::uuid is null or id = $1 order by slug",
+        "select id, slug, created_at, is_paused, position from state.app where $1::uuid is null or id = $1 order by slug",
         only
     )
     .fetch_all(&mut *connection)
@@ -52,12 +53,44 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
             scripts: scripts(connection, row.id, &slug, &env).await?,
             slug,
             created_at: row.created_at,
+            is_paused: row.is_paused,
+            position: Position(row.position),
+            members: members.remove(&row.id).unwrap_or_default(),
             domains: domains.remove(&row.id).unwrap_or_default(),
             env,
             routes: routes.remove(&row.id).unwrap_or_default(),
         });
     }
     Ok(apps)
+}
+
+/// Reads the names that apps had.
+pub(super) async fn former_slugs(connection: &mut PgConnection) -> Result<HashMap<String, AppId>, sqlx::Error> {
+    let rows = sqlx::query!("select slug, app_id from state.former_slug").fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.slug, row.app_id.into())).collect())
+}
+
+async fn members(
+    connection: &mut PgConnection,
+    only: Option<Uuid>,
+) -> Result<HashMap<Uuid, BTreeMap<AccountId, Member>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select app_id, account_id, role, created_at, position from state.member
+        where $1::uuid is null or app_id = $1",
+        only
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut members: HashMap<Uuid, BTreeMap<AccountId, Member>> = HashMap::new();
+    for row in rows {
+        let Ok(role) = row.role.parse().inspect_err(|error| warn!(%error, "A stored role is not known to this version"))
+        else {
+            continue;
+        };
+        let member = Member { role, created_at: row.created_at, position: Position(row.position) };
+        members.entry(row.app_id).or_default().insert(row.account_id.into(), member);
+    }
+    Ok(members)
 }
 
 async fn domains(connection: &mut PgConnection, only: Option<Uuid>) -> Result<HashMap<Uuid, Vec<Domain>>, sqlx::Error> {

@@ -3,6 +3,7 @@
 //! [`Setup`] is a picture of it at one position; [`LiveSetup`] holds the newest and follows the log. A change of an app makes
 //! that app's part anew, the others are shared with the picture before.
 
+mod accounts;
 mod live;
 mod load;
 
@@ -13,14 +14,16 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use picloud_core::{
-    capability::{Capability, Principal},
+    capability::Capability,
     event::{route::Definition, script::ScriptKind},
-    id::{AccountId, ApiKeyId, AppId, DomainId, RouteId, ScriptId, VersionId},
+    id::{AccountId, ApiKeyId, AppId, DomainId, RouteId, ScriptId, SessionId, VersionId},
     limits::Limits,
     log::Position,
+    policy::{AppRole, Principal},
     run::Program,
 };
 
+pub use accounts::{Account, Link, Totp};
 pub use live::LiveSetup;
 
 /// The whole instance, as of one position. Never changed: a change makes another one.
@@ -32,6 +35,10 @@ pub struct Setup {
     pub apps: HashMap<AppId, Arc<App>>,
     /// By the SHA-256 of the key.
     pub keys: HashMap<[u8; 32], Arc<ApiKey>>,
+    /// People.
+    pub accounts: HashMap<AccountId, Arc<Account>>,
+    /// Names that apps had before they were renamed.
+    pub former_slugs: HashMap<String, AppId>,
 }
 
 /// An app and all that belongs to it.
@@ -43,6 +50,12 @@ pub struct App {
     pub slug: Arc<str>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// Whether its scripts may not run now.
+    pub is_paused: bool,
+    /// The event that last changed it: its name, whether it is paused.
+    pub position: Position,
+    /// Who has a role on it.
+    pub members: BTreeMap<AccountId, Member>,
     /// The hosts that lead to it, in order of their names.
     pub domains: Vec<Domain>,
     /// Its plain configuration values.
@@ -51,6 +64,17 @@ pub struct App {
     pub scripts: Vec<Script>,
     /// Its routes, in order of their paths.
     pub routes: Vec<Route>,
+}
+
+/// An account with a role on an app.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it may do.
+    pub role: AppRole,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+    /// The event that last changed it.
+    pub position: Position,
 }
 
 /// A host name that leads to an app.
@@ -119,7 +143,7 @@ pub struct ApiKey {
     /// Its first characters.
     pub prefix: String,
     /// What it may do at most.
-    pub scopes: Vec<Capability>,
+    pub scopes: Arc<[Capability]>,
     /// The only app it is good for.
     pub app: Option<AppId>,
     /// Whose rights it has.
@@ -147,7 +171,39 @@ impl Setup {
         if key.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return None;
         }
-        Some(Principal::ApiKey { key: key.id, scopes: key.scopes.clone(), app: key.app, expires_at: key.expires_at })
+        let account = match key.account {
+            // A key is worth no more than its account.
+            Some(id) => Some((id, self.active(id)?.rights.clone())),
+            None => None,
+        };
+        let scopes = Arc::clone(&key.scopes);
+        Some(Principal::ApiKey { key: key.id, scopes, app: key.app, account, expires_at: key.expires_at })
+    }
+
+    /// Who acts in a session of an account; nobody, when the account was deactivated.
+    #[must_use]
+    pub fn signed_in(&self, account: AccountId, session: SessionId) -> Option<Principal> {
+        let rights = Arc::clone(&self.active(account)?.rights);
+        Some(Principal::Account { account, rights, session })
+    }
+
+    /// An account that can be signed in to.
+    #[must_use]
+    pub fn active(&self, account: AccountId) -> Option<&Arc<Account>> {
+        self.accounts.get(&account).filter(|account| account.is_active)
+    }
+
+    /// An account by what its holder signs in with, lower case.
+    #[must_use]
+    pub fn account_of(&self, email: &str) -> Option<&Arc<Account>> {
+        self.accounts.values().find(|account| account.email == email)
+    }
+
+    /// Whether an account is all that keeps the instance from having no owner.
+    #[must_use]
+    pub fn is_last_owner(&self, account: AccountId) -> bool {
+        let mut owners = self.accounts.values().filter(|account| account.is_owner());
+        owners.next().is_some_and(|owner| owner.id == account) && owners.next().is_none()
     }
 }
 
