@@ -47,11 +47,16 @@ create table live.session (
 create index session_by_account on live.session (account_id);
 create index session_by_expiry on live.session (expires_at);
 
+-- The newest step of each authenticator: a code works once, on one node.
+create table live.totp_step (
+    account_id uuid primary key,
+    step bigint not null
+);
+
 -- When a key was last used: told now and then, many keys at once.
 create table live.api_key_use (
     key_id uuid primary key,
-    used_at timestamptz not null,
-    address text
+    used_at timestamptz not null
 );
 
 alter table live.secret_material drop constraint secret_material_kind_known;

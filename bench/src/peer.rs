@@ -12,11 +12,11 @@ use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
-    capability::Principal,
     event::route::{Definition, Mode},
     id::{AppId, EventId, RouteId, ScriptId, VersionId},
     limits::Limits,
     log::IdempotencyClaim,
+    policy::Principal,
     routing::{HostMap, HostPattern, Pattern, Table},
     run::{Call, Diagnostic, Failure, Finished, Invoker, Program, Record, Unavailable},
 };

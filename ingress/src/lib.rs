@@ -1,6 +1,7 @@
 //! Everything that comes in over HTTP: parsed into types, authorised, turned into a run, and answered.
 
 pub mod admin;
+pub mod auth;
 pub mod data_plane;
 pub mod health;
 pub mod problem;

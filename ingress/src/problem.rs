@@ -55,6 +55,8 @@ kinds! {
     BadRequest = 400, "bad-request", "Bad request";
     /// Credentials are missing or not good.
     Unauthorized = 401, "unauthorized", "Not signed in";
+    /// A password alone is not enough for this account.
+    SecondFactorNeeded = 401, "second-factor-needed", "Second factor needed";
     /// The caller may see this but not do it.
     Forbidden = 403, "forbidden", "Not allowed";
     /// Nothing is there, or nothing the caller may see.
@@ -67,10 +69,14 @@ kinds! {
     RequestTimeout = 408, "request-timeout", "Request not received in time";
     /// What the run read kept changing, or what is to be changed is not as the caller thinks.
     Conflict = 409, "conflict", "Conflict";
+    /// It cannot be taken back: what it would do is told, and it is to be asked for again, in full.
+    ConfirmationNeeded = 409, "confirmation-needed", "Confirmation needed";
     /// The first request under this idempotency key is not done.
     IdempotencyInFlight = 409, "idempotency-in-flight", "Request still in flight";
     /// The first request under this idempotency key is done, its answer was too large to keep.
     IdempotencyNotKept = 409, "idempotency-not-kept", "First answer not kept";
+    /// What is to be changed was changed since the client read it.
+    PreconditionFailed = 412, "precondition-failed", "Changed meanwhile";
     /// A body is over its limit.
     BodyTooLarge = 413, "body-too-large", "Body too large";
     /// The body is of a type that is not read here.

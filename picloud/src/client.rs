@@ -25,8 +25,11 @@ impl Client {
         let url = Url::parse(&target.url).map_err(|_| wrong("expected http:// or https:// and a host"))?;
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("picloud/", env!("CARGO_PKG_VERSION")))
-            // A redirect would carry the key along or lose it; neither is meant.
-            .redirect(reqwest::redirect::Policy::none())
+            // Within the server only, where an app has another name now: no other gets the key.
+            .redirect(reqwest::redirect::Policy::custom(|attempt| {
+                let is_same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+                if is_same && attempt.previous().len() < 5 { attempt.follow() } else { attempt.stop() }
+            }))
             .connect_timeout(Duration::from_secs(10));
         // Whoever was first has chosen the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -157,9 +160,10 @@ impl Client {
         let failure = Failure::refused(problem);
         match status {
             StatusCode::UNAUTHORIZED if signed => {
-                failure.next("the server does not accept this key: set PICLOUD_KEY to one that it gave out")
+                failure.next("sign in again with `picloud login`, or set PICLOUD_KEY to a key that the server gave out")
             }
-            StatusCode::UNAUTHORIZED => failure.next("set PICLOUD_KEY, or run this where `picloud serve` was started"),
+            StatusCode::UNAUTHORIZED => failure
+                .next("sign in with `picloud login`, set PICLOUD_KEY, or run this where `picloud serve` was started"),
             StatusCode::NOT_FOUND if failure.problem.more.get("field").is_some_and(|field| field == "app") => {
                 failure.next("`picloud app ls` shows the apps there are, `picloud app create <SLUG>` makes one")
             }

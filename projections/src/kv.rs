@@ -142,6 +142,31 @@ pub async fn sweep(pool: &PgPool) -> Result<u64, sqlx::Error> {
     Ok(all)
 }
 
+/// Deletes entries of deleted apps, as [`sweep`] does. Nobody can read them any more.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn sweep_deleted(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    let mut all = 0;
+    for _ in 0..SWEEPS {
+        let swept = sqlx::query!(
+            "delete from state.kv k
+            using state.deleted_app d
+            cross join lateral (
+                select collection, key from state.kv where app_id = d.id limit 1000 for update skip locked
+            ) gone
+            where k.app_id = d.id and k.collection = gone.collection and k.key = gone.key"
+        )
+        .execute(pool)
+        .await?;
+        match swept.rows_affected() {
+            0 => break,
+            swept => all += swept,
+        }
+    }
+    Ok(all)
+}
+
 async fn sweep_some(pool: &PgPool) -> Result<u64, sqlx::Error> {
     // A row that is just being written is left alone; a minute's grace keeps clocks out of it.
     let swept = sqlx::query!(

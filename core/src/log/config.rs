@@ -154,14 +154,9 @@ async fn app_paused(
     is_paused: bool,
     position: Position,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update state.app set is_paused = $2, position = $3 where id = $1",
-        app.uuid(),
-        is_paused,
-        position.0
-    )
-    .execute(connection)
-    .await?;
+    sqlx::query!("update state.app set is_paused = $2, position = $3 where id = $1", app.uuid(), is_paused, position.0)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -97,8 +97,11 @@ fn accounts_do_what_the_table_says_on_their_own_app_another_and_the_instance() {
 #[test]
 fn keys_do_what_role_scopes_and_binding_all_allow() {
     let (own, other) = (AppId::generate(), AppId::generate());
-    let scopes: Vec<Arc<[Capability]>> =
-        Capability::ALL.iter().map(|scope| Arc::from([*scope])).chain([Arc::from([]), Arc::from(Capability::ALL)]).collect();
+    let scopes: Vec<Arc<[Capability]>> = Capability::ALL
+        .iter()
+        .map(|scope| Arc::from([*scope]))
+        .chain([Arc::from([]), Arc::from(Capability::ALL)])
+        .collect();
     let owners = std::iter::once(None)
         .chain(InstanceRole::ALL.iter().flat_map(|role| memberships().map(move |member| Some((*role, member)))));
     for owner in owners {

@@ -11,8 +11,9 @@ use picloud_core::{
     capability::Capability,
     event::api_key,
     id::{AccountId, ApiKeyId, AppId},
+    policy::Principal,
 };
-use picloud_projections::setup::ApiKey;
+use picloud_projections::setup::{ApiKey, Setup};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -52,10 +53,11 @@ impl Secret {
         name: String,
         scopes: Vec<Capability>,
         app: Option<AppId>,
+        account: Option<AccountId>,
         expires_at: Option<DateTime<Utc>>,
     ) -> api_key::Minted {
         let prefix = self.text[..PREFIX_CHARS].to_owned();
-        api_key::Minted { key: self.id, name, prefix, scopes, app, account: None, expires_at }
+        api_key::Minted { key: self.id, name, prefix, scopes, app, account, expires_at }
     }
 
     /// Stores its hash. Before the commit: a key that is in the log works.
@@ -104,19 +106,22 @@ pub(super) struct KeyForm {
     account: Option<AccountId>,
     expires_at: Option<Time>,
     created_at: Time,
+    /// When it was last used, about a minute late.
+    used_at: Option<Time>,
 }
 
 impl KeyForm {
-    fn of(key: &ApiKey) -> Self {
+    fn of(key: &ApiKey, used_at: Option<DateTime<Utc>>) -> Self {
         Self {
             id: key.id,
             name: key.name.clone(),
             prefix: key.prefix.clone(),
-            scopes: key.scopes.clone(),
+            scopes: key.scopes.to_vec(),
             app: key.app,
             account: key.account,
             expires_at: key.expires_at.map(Time),
             created_at: Time(key.id.ulid().datetime().into()),
+            used_at: used_at.map(Time),
         }
     }
 }
@@ -129,12 +134,21 @@ pub(super) struct MintedForm {
     key: String,
 }
 
+/// Whether a key is the caller's business: its own account's, or it manages them all.
+fn is_own(caller: &Caller, key: &ApiKey) -> bool {
+    let is_its = key.account.is_some() && key.account == caller.principal.account();
+    is_its || caller.may(Capability::InstanceManageAccounts, None)
+}
+
 pub(super) async fn list(
     State(plane): State<Plane>,
+    caller: Caller,
     Params(wanted): Params<page::Wanted>,
 ) -> Result<Answer<Page<KeyForm>>, Problem> {
     let setup = plane.setup.get();
-    wanted.of(setup.keys.values().map(|key| KeyForm::of(key)), |key| key.id.to_string()).map(Answer)
+    let used = plane.auth.key_uses.last(&plane.pool).await.map_err(|error| database(&error))?;
+    let own = setup.keys.values().filter(|key| is_own(&caller, key));
+    wanted.of(own.map(|key| KeyForm::of(key, used.get(&key.id).copied())), |key| key.id.to_string()).map(Answer)
 }
 
 pub(super) async fn mint(
@@ -148,17 +162,27 @@ pub(super) async fn mint(
     }
     names::text("name", &new.name, 100)?;
     let app = new.app.as_deref().map(|named| visible_app(&caller, &setup, named)).transpose()?.map(|app| app.id);
-    let scopes = scopes(&caller, &new.scopes, app)?;
+    let scopes = scopes(&caller, &setup, &new.scopes, app)?;
     if new.expires_at.is_some_and(|expires_at| expires_at <= Utc::now()) {
         let detail = "`expires_at` is in the past: the key would never work";
         return Err(Problem::new(Kind::InvalidInput, detail).field("expires_at"));
     }
+    // A key that could make keys would outlive its own end.
+    if matches!(caller.principal, Principal::ApiKey { .. }) {
+        caller.must(Capability::InstanceManageAccounts, None)?;
+    }
     let secret = Secret::generate();
     secret.store(&plane.pool, app).await.map_err(|error| database(&error))?;
-    let minted = secret.minted(new.name, scopes, app, new.expires_at);
-    let committed = plane.append(&caller, app, vec![minted.into()], Vec::new()).await?;
+    let minted = secret.minted(new.name, scopes, app, caller.principal.account(), new.expires_at);
+    let committed = match plane.append(&caller, app, vec![minted.into()], Vec::new()).await {
+        Ok(committed) => committed,
+        Err(refused) => {
+            secret.discard(&plane.pool).await;
+            return Err(refused.into());
+        }
+    };
     let setup = plane.setup.get();
-    let form = setup.keys.values().find(|key| key.id == secret.id).map(|key| KeyForm::of(key));
+    let form = setup.keys.values().find(|key| key.id == secret.id).map(|key| KeyForm::of(key, None));
     let form = form.ok_or_else(|| Problem::internal(&Lost))?;
     let cursor = plane.seal(&*plane.cursor_key(app).await?, committed.last);
     Ok(Written { status: StatusCode::CREATED, cursor, body: Shown(MintedForm { form, key: secret.text }) })
@@ -169,7 +193,7 @@ pub(super) async fn mint(
 struct Lost;
 
 /// The scopes of a new key: known, of use, and none that its maker does not hold.
-fn scopes(caller: &Caller, names: &[String], app: Option<AppId>) -> Result<Vec<Capability>, Problem> {
+fn scopes(caller: &Caller, setup: &Setup, names: &[String], app: Option<AppId>) -> Result<Vec<Capability>, Problem> {
     let invalid = |detail: String| Problem::new(Kind::InvalidInput, detail).field("scopes");
     if names.is_empty() {
         return Err(invalid("`scopes` is empty: name at least one capability".to_owned()));
@@ -184,8 +208,15 @@ fn scopes(caller: &Caller, names: &[String], app: Option<AppId>) -> Result<Vec<C
         if capability.is_instance() && app.is_some() {
             return Err(invalid(format!("{capability} concerns the instance: a key bound to an app cannot have it")));
         }
-        // A key for all apps is also for those that do not exist yet.
-        let reach = if capability.is_instance() { None } else { Some(app.unwrap_or_else(AppId::generate)) };
+        let reach = match (capability.is_instance(), app) {
+            (true, _) => None,
+            (false, Some(app)) => Some(app),
+            // A key for all apps is also for those that do not exist yet; one of an account reaches no further than that.
+            (false, None) => {
+                let held = setup.apps.keys().copied().find(|app| caller.may(capability, Some(*app)));
+                Some(held.filter(|_| caller.principal.account().is_some()).unwrap_or_else(AppId::generate))
+            }
+        };
         caller.must(capability, reach)?;
         scopes.push(capability);
     }
@@ -200,7 +231,8 @@ pub(super) async fn revoke(
     Path(named): Path<String>,
 ) -> Result<Written<NoContent>, Problem> {
     let setup = plane.setup.get();
-    let key = named.parse::<ApiKeyId>().ok().and_then(|id| setup.keys.values().find(|key| key.id == id));
+    let id = named.parse::<ApiKeyId>().ok();
+    let key = setup.keys.values().find(|key| Some(key.id) == id && is_own(&caller, key));
     let key = key.ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no API key `{}`", short(&named))))?;
     let revoked = api_key::Revoked { key: key.id }.into();
     let committed = plane.append(&caller, key.app, vec![revoked], Vec::new()).await?;

@@ -2,18 +2,92 @@
 
 use std::io;
 
+use chrono::TimeDelta;
 use picloud_core::{
     capability::Capability,
     event::{Actor, app, domain},
-    id::{AppId, DomainId},
+    id::{AppId, DomainId, SecretId},
     log::{Commit, CommitError, Committer, NewEvent, Node, Position, Read, Rejected},
+    policy::InstanceRole,
 };
+use picloud_projections::setup::Setup;
 use sqlx::PgPool;
 
-use super::api_keys::Secret;
+use super::{
+    AdminPlane,
+    access::Asker,
+    accounts::NewPerson,
+    api_keys::Secret,
+    link::{self, LinkToken},
+    names,
+    session::{secret, too_many},
+};
+use crate::{
+    auth::{Auth, SecretsError},
+    problem::{Kind, Problem},
+};
+
+/// How long the link to the first account is good.
+const LINK_LASTS: TimeDelta = TimeDelta::minutes(30);
 
 /// The hosts of the `default` app: this machine, however it is called.
 const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// A link at which the account that owns the instance can be made, good for half an hour and until there is one. None, when
+/// there is an account.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn first_owner_link(auth: &Auth, setup: &Setup, admin_url: &str) -> Result<Option<String>, SecretsError> {
+    if !setup.accounts.is_empty() {
+        return Ok(None);
+    }
+    let token = LinkToken::generate();
+    let link = token.store(&auth.secrets).await?;
+    Ok(Some(token.setup_url(admin_url, link)))
+}
+
+/// Who is to own the instance.
+pub(super) struct NewOwner {
+    pub(super) email: String,
+    pub(super) name: String,
+    pub(super) password: String,
+}
+
+impl AdminPlane {
+    /// Makes the first account for who holds the link to it.
+    pub(super) async fn make_first_owner(
+        &self,
+        asker: Asker,
+        link: &str,
+        token: &str,
+        owner: NewOwner,
+    ) -> Result<(), Problem> {
+        self.auth.throttle.attempt(asker.address, "first owner").map_err(too_many)?;
+        let is_first = |setup: &Setup| {
+            let detail = "there is an account already: sign in, or ask its holder for an invitation";
+            if setup.accounts.is_empty() { Ok(()) } else { Err(Problem::new(Kind::Conflict, detail)) }
+        };
+        is_first(&self.setup.get())?;
+        let used = || {
+            let detail = "this link has expired; the next start of the service prints another, \
+                          or run `picloud account create` beside it";
+            Problem::new(Kind::NotFound, detail).field("token")
+        };
+        let id: SecretId = link.parse().map_err(|_| used())?;
+        let expires_at = id.ulid().datetime() + std::time::Duration::from_secs(LINK_LASTS.num_seconds().unsigned_abs());
+        if !link::is_good(&self.auth.secrets, id, expires_at.into(), token).await.map_err(|error| secret(&error))? {
+            return Err(used());
+        }
+        self.auth.throttle.succeeded(asker.address, "first owner");
+        names::person(&owner.name)?;
+        let person = NewPerson { email: names::email(&owner.email)?, name: owner.name, role: InstanceRole::Owner };
+        let actor = Actor::public(asker.request, asker.address_text());
+        self.make_account(&actor, person, owner.password, is_first).await?;
+        self.auth.secrets.erase([id]).await;
+        Ok(())
+    }
+}
 
 /// Why the first start did not get so far.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +172,7 @@ async fn mint_first_key(
     let secret = Secret::generate();
     keep(&secret.text).map_err(FirstStartError::Keep)?;
     secret.store(pool, None).await?;
-    let minted = secret.minted("local CLI".to_owned(), Capability::ALL.to_vec(), None, None);
+    let minted = secret.minted("local CLI".to_owned(), Capability::ALL.to_vec(), None, None, None);
     let event = NewEvent::new(None, &Actor::SYSTEM, minted);
     let reads = vec![Read::Config { app: None, as_of: Position(as_of) }];
     match committer.commit(Commit { reads, ..Commit::new(node.authority(), vec![event]) }).await {

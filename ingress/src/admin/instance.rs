@@ -1,11 +1,19 @@
 //! `/api/v1/admin/instance`: where this instance is reached, what runs here and how it is.
 
 use axum::{Json, extract::State};
-use picloud_core::{capability::Capability, id::NodeEpoch};
+use http::StatusCode;
+use picloud_core::{capability::Capability, event::master_key, id::NodeEpoch};
 use serde::Serialize;
 
-use super::{Plane, access::Caller};
-use crate::health::{Readiness, Versions};
+use super::{
+    Plane,
+    access::Caller,
+    write::{Decided, Shown, Written},
+};
+use crate::{
+    health::{Readiness, Versions},
+    problem::Problem,
+};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Instance {
@@ -31,4 +39,23 @@ pub(super) async fn show(State(plane): State<Plane>, caller: Caller) -> Json<Ins
         apps: visible.count(),
         readiness: plane.health.readiness(),
     })
+}
+
+/// Fingerprints of master keys: they tell nothing about them.
+#[derive(Debug, Serialize)]
+pub(super) struct RotatedForm {
+    from: String,
+    to: String,
+}
+
+/// Puts all data keys under a new master key. What is under the data keys stays as it is.
+pub(super) async fn rotate_master_key(
+    State(plane): State<Plane>,
+    caller: Caller,
+) -> Result<Written<Shown<RotatedForm>>, Problem> {
+    let rotated = plane.keyring.rotate().await.map_err(|error| Problem::internal(&error))?;
+    let event = master_key::Rotated { from: rotated.from.clone(), to: rotated.to.clone() };
+    let committed = plane.append(&caller, None, vec![event.into()], Vec::new()).await?;
+    let decided = Decided { app: None, position: committed.last, value: () };
+    decided.answer(&plane, StatusCode::OK, Shown(RotatedForm { from: rotated.from, to: rotated.to })).await
 }

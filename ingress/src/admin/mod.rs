@@ -8,27 +8,35 @@
 //! Scripts never answer here: they are on the data plane's origin.
 
 mod access;
+mod account;
+mod accounts;
 mod api_keys;
 mod apps;
 mod body;
+mod cookie;
 mod cursors;
 mod deploy;
 mod domains;
 mod endpoints;
 mod env;
+mod etag;
 mod events;
 mod first;
 mod instance;
 mod invocations;
 mod kv;
+mod link;
 mod logs;
+mod members;
 mod moment;
 mod names;
 mod near;
 mod page;
+mod pages;
 mod params;
 mod routes;
 mod scripts;
+mod session;
 mod stream;
 mod time;
 mod write;
@@ -36,7 +44,7 @@ mod write;
 use std::sync::Arc;
 
 use axum::{Router, extract::State, middleware::from_fn, response::Response, routing::get};
-use http::{Method, Uri};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
 use picloud_core::{
     id::HistoryId,
     keys::Keyring,
@@ -49,9 +57,10 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use endpoints::{ENDPOINTS, Endpoint, Requires};
-pub use first::{FirstKey, FirstStartError, first_start};
+pub use first::{FirstKey, FirstStartError, first_owner_link, first_start};
 
 use crate::{
+    auth::Auth,
     health::{self, Health, Versions},
     problem::{Kind, Problem},
     request_id,
@@ -72,6 +81,8 @@ pub struct AdminPlane {
     pub reader: Reader,
     /// The database, for what is not kept in memory.
     pub pool: PgPool,
+    /// Who people are.
+    pub auth: Auth,
     /// The keys that cursors and recordings are under.
     pub keyring: Keyring,
     /// Which life of the log this is.
@@ -110,15 +121,26 @@ pub fn router(plane: AdminPlane) -> Router {
         .route("/version", get(async |State(plane): State<Plane>| health::version(&plane.versions)))
         .fallback(nothing_here)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(no_store))
+        .layer(from_fn(guarded_headers))
         .layer(from_fn(request_id::name))
         .with_state(plane)
 }
 
-/// What is answered here is for who asked, now.
-async fn no_store(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+/// What every answer here says to browsers: for who asked, now; taken for what it says it is; framed by nobody; and where
+/// it leads learns nothing of where it was. A page says itself what it may load, anything else loads nothing.
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+];
+
+async fn guarded_headers(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
     let mut response = next.run(request).await;
-    response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
     response
 }
 

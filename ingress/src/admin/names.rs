@@ -38,6 +38,36 @@ pub(super) fn text(field: &'static str, text: &str, max_chars: usize) -> Result<
     Ok(())
 }
 
+/// What somebody signs in with, as it is stored: lower case, an address as far as that can be told without writing to it.
+pub(super) fn email(text: &str) -> Result<String, Problem> {
+    let email = text.trim().to_lowercase();
+    let is_address = email.len() <= 254
+        && email
+            .split_once('@')
+            .is_some_and(|(local, host)| !local.is_empty() && !host.is_empty() && !host.contains('@'))
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+    if is_address { Ok(email) } else { Err(refused("email", text, "addresses like `ada@example.com`")) }
+}
+
+/// What others see of somebody.
+pub(super) fn person(name: &str) -> Result<(), Problem> {
+    if name.trim().is_empty() {
+        return Err(Problem::new(Kind::InvalidInput, "`name` is empty: others have to see something").field("name"));
+    }
+    text("name", name, 100)
+}
+
+/// A password that is worth hashing. It is not told back.
+pub(super) fn password(password: &str, email: &str) -> Result<(), Problem> {
+    let wrong = |detail: &'static str| Err(Problem::new(Kind::InvalidInput, detail).field("password"));
+    match password.chars().count() {
+        0..10 => wrong("the password has fewer than 10 characters: a few words make a good one"),
+        10..=256 if password.eq_ignore_ascii_case(email) => wrong("the password is the address: everyone knows that"),
+        10..=256 => Ok(()),
+        _ => wrong("the password has more than 256 characters"),
+    }
+}
+
 fn refused(field: &'static str, name: &str, rule: &str) -> Problem {
     let detail = format!("`{}` cannot be a {field}: allowed are {rule}", short(name).escape_debug());
     Problem::new(Kind::InvalidInput, detail).field(field)
@@ -46,6 +76,23 @@ fn refused(field: &'static str, name: &str, rule: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_read_in_lower_case_and_what_is_none_is_refused() {
+        assert_eq!(email(" Ada@Example.COM ").expect("an address"), "ada@example.com");
+        for bad in ["", "ada", "@example.com", "ada@", "a b@example.com", "a@b@c", "a@b\u{0}"] {
+            assert!(email(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_long_enough_and_not_told_back() {
+        assert!(password("ten chars!", "ada@example.com").is_ok());
+        for bad in ["", "too short", "ada@example.com", &"x".repeat(257)] {
+            let refused = password(bad, "ada@example.com").expect_err("refused");
+            assert!(bad.is_empty() || !refused.detail().contains(bad), "{}", refused.detail());
+        }
+    }
 
     #[test]
     fn names_are_what_the_database_takes() {

@@ -177,7 +177,7 @@ impl<T: Telling> Stream<T> {
 
     /// Whether the reader may still read: its key may have been revoked since.
     fn may(&self) -> bool {
-        self.caller.still_may(&self.plane.setup.get(), self.needs.0, self.needs.1)
+        self.caller.still_may(&self.plane, self.needs.0, self.needs.1)
     }
 
     async fn events(&mut self, events: &[Recorded]) -> Result<(), Gone> {

@@ -8,13 +8,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::response::{IntoResponse, Json, Response};
 use http::{HeaderValue, StatusCode};
 use picloud_core::{
-    event::Event,
+    event::{Actor, Class, Event},
     id::{AppId, ScriptId},
     log::{Commit, CommitError, Committed, NewEvent, Position, Read, Rejected},
 };
 use picloud_projections::{
     scripts::{self, Latest},
-    setup::App,
+    setup::{App, Setup},
 };
 use serde::Serialize;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -88,13 +88,36 @@ impl AdminPlane {
             let picture = self.picture(app).await?;
             let (events, value) = decide(&picture)?;
             if events.is_empty() {
-                return Ok(Decided { app, position: picture.as_of, value });
+                return Ok(Decided { app: Some(app), position: picture.as_of, value });
             }
             let read = Read::Config { app: Some(app), as_of: picture.as_of };
             match self.append(caller, Some(app), events, vec![read]).await {
-                Ok(committed) => return Ok(Decided { app, position: committed.last, value }),
+                Ok(committed) => return Ok(Decided { app: Some(app), position: committed.last, value }),
                 Err(Refused::Problem(problem) | Refused::Exists(problem)) => return Err(problem),
                 Err(Refused::Stale) => tries.again(self, picture.as_of).await?,
+            }
+        }
+    }
+
+    /// Decides about the instance, its accounts above all, and appends the decision; decides anew when any of that has
+    /// changed meanwhile.
+    pub(super) async fn decide_instance<T: Send>(
+        &self,
+        actor: &Actor,
+        mut decide: impl FnMut(&Setup) -> Result<(Vec<Event>, T), Problem> + Send,
+    ) -> Result<Decided<T>, Problem> {
+        let mut tries = Tries::default();
+        loop {
+            let setup = self.setup.get();
+            let (events, value) = decide(&setup)?;
+            let as_of = setup.position;
+            if events.is_empty() {
+                return Ok(Decided { app: None, position: as_of, value });
+            }
+            match self.append_as(actor, None, events, vec![Read::Config { app: None, as_of }]).await {
+                Ok(committed) => return Ok(Decided { app: None, position: committed.last, value }),
+                Err(Refused::Problem(problem) | Refused::Exists(problem)) => return Err(problem),
+                Err(Refused::Stale) => tries.again(self, as_of).await?,
             }
         }
     }
@@ -107,11 +130,23 @@ impl AdminPlane {
         events: Vec<Event>,
         reads: Vec<Read>,
     ) -> Result<Committed, Refused> {
-        let actor = caller.actor();
-        let actor_json: Arc<str> = serde_json::to_string(&actor).expect("actors are plain data").into();
+        self.append_as(&caller.actor(), app, events, reads).await
+    }
+
+    /// Appends events by whoever it was.
+    async fn append_as(
+        &self,
+        actor: &Actor,
+        app: Option<AppId>,
+        events: Vec<Event>,
+        reads: Vec<Read>,
+    ) -> Result<Committed, Refused> {
+        let actor_json: Arc<str> = serde_json::to_string(actor).expect("actors are plain data").into();
         let named = Named::of(&events);
+        // The setup follows from these alone: of anything else there is nothing to wait for.
+        let is_configuration = events.iter().any(|event| event.class() == Class::Config);
         let events =
-            events.into_iter().map(|event| NewEvent::with_actor_json(app, &actor, &actor_json, event)).collect();
+            events.into_iter().map(|event| NewEvent::with_actor_json(app, actor, &actor_json, event)).collect();
         let commit = Commit { reads, ..Commit::new(self.node.authority(), events) };
         let committed = match self.committer.commit(commit).await {
             Ok(committed) => committed,
@@ -125,7 +160,7 @@ impl AdminPlane {
             }
             Err(error) => return Err(Refused::Problem(not_appended(&error))),
         };
-        if timeout(CATCH_UP, self.setup.reached(committed.last)).await.is_err() {
+        if is_configuration && timeout(CATCH_UP, self.setup.reached(committed.last)).await.is_err() {
             // It is durable all the same, and the tail says for itself why it is behind.
             warn!(log.position = %committed.last, "This node has not yet taken in what it has committed");
         }
@@ -140,6 +175,12 @@ impl AdminPlane {
                 Problem::new(Kind::Conflict, format!("an app named `{slug}` exists already; choose another name"))
                     .field("slug")
                     .with("value", slug)
+            }
+            "account_email_unique" => {
+                let email = named.email.unwrap_or_default();
+                Problem::new(Kind::Conflict, format!("an account with the address `{email}` exists already"))
+                    .field("email")
+                    .with("value", email)
             }
             "domain_host_unique" => {
                 let taken =
@@ -166,7 +207,7 @@ impl AdminPlane {
 /// What a decision came to, and up to where the log was when it held.
 #[derive(Debug)]
 pub(super) struct Decided<T> {
-    pub(super) app: AppId,
+    pub(super) app: Option<AppId>,
     pub(super) position: Position,
     pub(super) value: T,
 }
@@ -200,6 +241,7 @@ impl Tries {
 #[derive(Debug)]
 struct Named {
     slug: Option<String>,
+    email: Option<String>,
     hosts: Vec<String>,
 }
 
@@ -207,13 +249,19 @@ impl Named {
     fn of(events: &[Event]) -> Self {
         let slug = events.iter().find_map(|event| match event {
             Event::AppCreated(created) => Some(created.slug.clone()),
+            Event::AppRenamed(renamed) => Some(renamed.slug.clone()),
+            _ => None,
+        });
+        let email = events.iter().find_map(|event| match event {
+            Event::AccountCreated(created) => Some(created.email.clone()),
+            Event::AccountEmailChanged(changed) => Some(changed.email.clone()),
             _ => None,
         });
         let hosts = events.iter().filter_map(|event| match event {
             Event::DomainClaimed(claimed) => Some(claimed.host.clone()),
             _ => None,
         });
-        Self { slug, hosts: hosts.collect() }
+        Self { slug, email, hosts: hosts.collect() }
     }
 }
 
@@ -259,7 +307,7 @@ impl<T> Decided<T> {
         status: StatusCode,
         body: B,
     ) -> Result<Written<B>, Problem> {
-        let key = plane.cursor_key(Some(self.app)).await?;
+        let key = plane.cursor_key(self.app).await?;
         Ok(Written { status, cursor: plane.seal(&key, self.position), body })
     }
 

@@ -10,9 +10,9 @@ use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http::{Method, header, request::Parts};
 use picloud_core::{
-    capability::Principal,
     event::Actor,
     id::{AppId, InvocationId, RequestId, RouteId},
+    policy::Principal,
     routing::{decode, normalise_host},
     run::{Call, InvocationType, Program, Record, Request},
 };
@@ -76,6 +76,7 @@ pub(super) fn call(incoming: &Incoming, target: Target, body: Bytes) -> Call {
     let Parts { method, uri, headers, .. } = &incoming.parts;
     let address = incoming.address.map(|address| address.to_string());
     let actor = match target.principal {
+        Principal::Account { account, .. } => Actor::account(account, incoming.id, address),
         Principal::ApiKey { key, .. } => Actor::api_key(key, incoming.id, address),
         Principal::Public => Actor::public(incoming.id, address),
     };

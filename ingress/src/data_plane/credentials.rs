@@ -1,7 +1,7 @@
 //! Who a request comes from. On the data plane only `Authorization: Bearer pic_…` makes a principal.
 
 use http::{HeaderMap, HeaderValue, header};
-use picloud_core::capability::Principal;
+use picloud_core::policy::Principal;
 
 use crate::problem::{Kind, Problem};
 

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method, Uri, header};
 use picloud_core::{
-    capability::Principal,
     id::{AppId, InvocationId},
     log::IdempotencyClaim,
+    policy::Principal,
     run::Answer,
 };
 use sha2::{Digest, Sha256};
@@ -84,6 +84,7 @@ pub(super) fn scope(app: AppId, target: &str, principal: &Principal, headers: &H
     hash.add(app.uuid().as_bytes());
     hash.add(target.as_bytes());
     match principal {
+        Principal::Account { account, .. } => hash.add(account.to_string().as_bytes()),
         Principal::ApiKey { key, .. } => hash.add(key.to_string().as_bytes()),
         // Who a public caller is only the script knows, from these two: nobody gets an answer made for another.
         Principal::Public => {

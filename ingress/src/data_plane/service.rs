@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, Method, header};
 use picloud_core::{
-    capability::{Capability, allows},
+    capability::Capability,
     event::route::Mode,
     id::{RequestId, ScriptId},
+    policy::allows,
     routing::{Allow, Find, Found, is_reserved},
     run::{Call, Record},
 };

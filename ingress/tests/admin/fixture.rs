@@ -21,6 +21,7 @@ use picloud_core::{
 };
 use picloud_ingress::{
     admin::{self, AdminPlane, FirstKey, Urls},
+    auth::Auth,
     health::{Health, Readiness, Versions},
 };
 use picloud_projections::setup::LiveSetup;
@@ -29,6 +30,9 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+
+/// Everybody's.
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// One node with its control plane, and a client that may do everything.
 pub(crate) struct World {
@@ -82,6 +86,8 @@ impl World {
         let (tail, tailing) = Tail::start(pool.clone(), listen, node.epoch(), local).await.expect("a tail");
         let (setup, _) = LiveSetup::start(pool.clone(), &tail).await.expect("a setup");
         let key = MasterKey::load_or_make(&master.path().join("master.key")).expect("a master key");
+        let keyring = Keyring::open(key, pool.clone()).await.expect("a keyring");
+        let auth = Auth::start(&pool, &keyring, &tail).expect("a thread");
         let calls = Arc::<Mutex<Vec<Call>>>::default();
         let plane = AdminPlane {
             setup,
@@ -89,7 +95,8 @@ impl World {
             node,
             tail,
             reader: Reader::new(pool.clone()),
-            keyring: Keyring::open(key, pool.clone()).await.expect("a keyring"),
+            auth,
+            keyring,
             history: schema::history(&pool).await.expect("a history"),
             invoker: Arc::new(Scripts { calls: Arc::clone(&calls) }),
             ceiling: Limits::CEILING,
@@ -119,6 +126,21 @@ impl World {
         let body = json!({ "name": "a key", "scopes": scopes, "app": app });
         let minted = self.owner.post("/api/v1/admin/api_keys", body).await.is(201);
         Client { router: self.owner.router.clone(), key: Some(text(&minted["key"])) }
+    }
+
+    /// Makes an account with this role, and signs it in.
+    pub(crate) async fn person(&self, email: &str, role: &str) -> Client {
+        let account = json!({ "email": email, "role": role, "password": PASSWORD });
+        self.owner.post("/api/v1/admin/accounts", account).await.is(201);
+        self.sign_in(email).await
+    }
+
+    /// A session of an account that [`World::person`] made.
+    pub(crate) async fn sign_in(&self, email: &str) -> Client {
+        let nobody = Client { key: None, ..self.owner.clone() };
+        let given = json!({ "email": email, "password": PASSWORD, "bearer": true });
+        let signed_in = nobody.post("/api/v1/admin/session", given).await.is(201);
+        Client { key: Some(text(&signed_in["token"])), ..nobody }
     }
 
     /// Makes an app; answers its id.
@@ -160,6 +182,10 @@ impl Client {
         self.ask(Method::PUT, path, Some(body)).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         let mut request = self.request(method, path);
         if body.is_some() {
@@ -182,6 +208,18 @@ impl Client {
         let response = self.router.clone().oneshot(request).await.expect("a router always answers");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
+        Reply { about, status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Asks, and reads the body only of a refusal.
+    pub(crate) async fn head_of(&self, method: Method, path: &str) -> Reply {
+        let request = self.request(method, path).body(Body::empty()).expect("a request");
+        let about = path.to_owned();
+        let (parts, body) = self.router.clone().oneshot(request).await.expect("a router always answers").into_parts();
+        let body = match parts.status.is_success() {
+            true => Bytes::new(),
+            false => body.collect().await.expect("a body").to_bytes(),
+        };
         Reply { about, status: parts.status, headers: parts.headers, body }
     }
 

@@ -1,6 +1,7 @@
 //! The admin API through its router, on a real database with a real committer and tail. Scripts are a test double.
 
 mod access;
+mod accounts;
 mod apps;
 mod bodies;
 mod deploy;
@@ -10,5 +11,6 @@ mod fixture;
 mod invocations;
 mod kv;
 mod logs;
+mod matrix;
 mod routes;
 mod scripts;

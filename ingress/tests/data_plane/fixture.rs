@@ -11,11 +11,12 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use picloud_core::{
-    capability::{Capability, Principal},
+    capability::Capability,
     event::{FailureReason, route::Definition},
     id::{ApiKeyId, AppId, InvocationId, RouteId, ScriptId, VersionId},
     limits::Limits,
     log::IdempotencyClaim,
+    policy::Principal,
     routing::{HostMap, HostPattern, Pattern, Table},
     run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Program, Unavailable},
 };
@@ -109,7 +110,13 @@ impl World {
     }
 
     pub(crate) fn key(mut self, secret: &str, scopes: &[Capability], app: Option<AppId>) -> Self {
-        let principal = Principal::ApiKey { key: ApiKeyId::generate(), scopes: scopes.to_vec(), app, expires_at: None };
+        let principal = Principal::ApiKey {
+            key: ApiKeyId::generate(),
+            scopes: scopes.into(),
+            app,
+            account: None,
+            expires_at: None,
+        };
         self.keys.insert(secret.to_owned(), principal);
         self
     }

@@ -34,6 +34,9 @@ pub struct Global {
     /// The control plane that commands talk to [env: PICLOUD_URL; its key: PICLOUD_KEY] [default: the local profile's]
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
+    /// Who to be: a profile that `picloud login` wrote [env: PICLOUD_PROFILE] [default: the data directory's, else `default`]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
 }
 
 /// How results are printed.
@@ -51,6 +54,12 @@ pub enum Output {
 pub enum Command {
     /// Run the service
     Serve(Serve),
+    /// Sign in to a server, and remember it
+    Login(Login),
+    /// Sign out, and forget it
+    Logout,
+    /// Who commands are run as, and what that may do
+    Whoami,
     /// Deploy a script, or an app that a picloud.toml declares
     Deploy(Deploy),
     /// Watch a folder, and deploy what changes
@@ -69,6 +78,18 @@ pub enum Command {
     /// Apps
     #[command(subcommand)]
     App(App),
+    /// Who has a role on an app
+    #[command(subcommand)]
+    Member(Member),
+    /// Accounts of people
+    #[command(subcommand)]
+    Account(Account),
+    /// API keys, for programs
+    #[command(subcommand)]
+    Key(Key),
+    /// The key that all other keys are encrypted with
+    #[command(subcommand)]
+    MasterKey(MasterKey),
     /// Check this machine, and the server that commands would talk to
     Doctor,
     /// Print completions for a shell
@@ -278,4 +299,193 @@ pub enum App {
         /// By slug or id
         app: String,
     },
+    /// Give one another name; the old one leads to it from then on
+    Rename {
+        /// By slug or id
+        app: String,
+        /// Its new name in URLs
+        slug: String,
+    },
+    /// Let its scripts run no more: calls get 503
+    Pause {
+        /// By slug or id
+        app: String,
+    },
+    /// Let its scripts run again
+    Resume {
+        /// By slug or id
+        app: String,
+    },
+    /// Delete one, with all that belongs to it
+    #[command(after_help = "Asks for the app's name, unless --confirm has it.")]
+    Delete {
+        /// By slug or id
+        app: String,
+        /// The app's slug, instead of being asked for it
+        #[arg(long, value_name = "SLUG")]
+        confirm: Option<String>,
+        /// Erase its data key, too: what was recorded of it can then be read by nobody, in no backup of the log either
+        #[arg(long)]
+        purge: bool,
+    },
+}
+
+/// `picloud login`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  picloud login https://admin.example.com\n  \
+                        picloud login https://admin.example.com --key < key.txt\n  \
+                        picloud --profile work login https://admin.example.com")]
+pub struct Login {
+    /// The control plane [default: the one commands talk to now]
+    #[arg(value_name = "URL")]
+    pub server: Option<String>,
+    /// What you sign in with; asked for if it is not given
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+    /// Remember an API key (typed, or from stdin) instead of signing in with a password
+    #[arg(long)]
+    pub key: bool,
+}
+
+/// `picloud member`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Member {
+    /// Show an app's members
+    Ls(InApp),
+    /// Make an account a member, or give it another role
+    #[command(after_help = "Example:\n  picloud member add ada@example.com editor --app shop")]
+    Add {
+        /// By address or id
+        account: String,
+        /// `viewer`, `editor` or `app_admin`
+        role: String,
+        /// Which app
+        #[command(flatten)]
+        in_app: InApp,
+    },
+    /// Take a membership away
+    Rm {
+        /// By address or id
+        account: String,
+        /// Which app
+        #[command(flatten)]
+        in_app: InApp,
+    },
+}
+
+/// `picloud account`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Account {
+    /// Show all accounts
+    Ls,
+    /// Show one
+    Show {
+        /// By address or id
+        account: String,
+    },
+    /// Make one with a password, which is asked for or read from stdin
+    #[command(after_help = "Examples:\n  picloud account create ada@example.com --role owner\n  \
+                            picloud account create ci@example.com < password.txt")]
+    Create {
+        /// What its holder signs in with
+        email: String,
+        /// What others see [default: the address up to the @]
+        #[arg(long)]
+        name: Option<String>,
+        /// `owner`, `admin` or `member`
+        #[arg(long, default_value = "member")]
+        role: String,
+    },
+    /// Make one whose holder sets a password at a link, good for a week
+    #[command(
+        after_help = "Example:\n  picloud account invite bob@example.com && picloud member add bob@example.com viewer"
+    )]
+    Invite {
+        /// What its holder signs in with
+        email: String,
+        /// What others see [default: the address up to the @]
+        #[arg(long)]
+        name: Option<String>,
+        /// `owner`, `admin` or `member`
+        #[arg(long, default_value = "member")]
+        role: String,
+    },
+    /// Give one another role on the instance
+    Role {
+        /// By address or id
+        account: String,
+        /// `owner`, `admin` or `member`
+        role: String,
+    },
+    /// End its sessions and its keys, at once
+    Deactivate {
+        /// By address or id
+        account: String,
+    },
+    /// Let its holder in again
+    Reactivate {
+        /// By address or id
+        account: String,
+    },
+    /// A link at which its holder can set another password, good for half an hour
+    ResetPassword {
+        /// By address or id
+        account: String,
+    },
+    /// Change your own password; your other sessions end
+    Password,
+    /// Your own second factor
+    #[command(subcommand)]
+    Totp(Totp),
+    /// Your own sessions
+    Sessions,
+}
+
+/// `picloud account totp`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Totp {
+    /// Ask for a code of an authenticator at every sign-in from now on
+    Enable,
+    /// Ask for the password alone again
+    Disable,
+}
+
+/// `picloud key`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Key {
+    /// Show your keys, or all if you manage them
+    Ls,
+    /// Make one; it is shown once
+    #[command(
+        after_help = "Example:\n  picloud key create ci --app shop --scope AppRead --scope AppWriteScript --expires 90d"
+    )]
+    Create {
+        /// What to call it
+        name: String,
+        /// What it may do at most; may be repeated
+        #[arg(long = "scope", required = true, value_name = "CAPABILITY")]
+        scopes: Vec<String>,
+        /// The only app it is good for
+        #[arg(long, value_name = "APP")]
+        app: Option<String>,
+        /// After which time it stops working, such as 12h or 90d
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+    },
+    /// Make one worthless
+    Revoke {
+        /// By id
+        key: String,
+    },
+}
+
+/// `picloud master-key`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum MasterKey {
+    /// Make a new one and put all data keys under it, while everything runs
+    #[command(
+        after_help = "The file beside the service is replaced, the old one kept as `.previous` for old backups.\n\
+                            Copy the new file to every other node's machine."
+    )]
+    Rotate,
 }

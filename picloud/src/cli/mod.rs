@@ -3,6 +3,7 @@
 //! A file a command. Each returns a [`Failure`] or nothing; this module alone decides how a failure is told and what
 //! the shell gets. Results go to stdout, everything else to stderr.
 
+mod account;
 mod app;
 mod args;
 mod completions;
@@ -13,9 +14,14 @@ mod env;
 mod events;
 mod follow;
 mod invoke;
+mod key;
+mod login;
 mod logs;
+mod master_key;
+mod member;
 mod path;
 mod print;
+mod prompt;
 mod routes;
 mod serve;
 
@@ -27,7 +33,7 @@ use crate::{
     client::Client,
     config::{self, Sources, setting},
     failure::{Exit, Failure},
-    profile::{Key, Target, Wanted},
+    profile::{Key, Places, Target, Wanted},
 };
 
 pub use args::{Cli, Command, Global, Output};
@@ -63,6 +69,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
         Command::Env(command) => wait_for(env::run(&global, &command)),
         Command::App(command) => wait_for(app::run(&global, &command)),
+        Command::Login(arguments) => wait_for(login::run(&global, &arguments)),
+        Command::Logout => wait_for(login::logout(&global)),
+        Command::Whoami => wait_for(login::whoami(&global)),
+        Command::Member(command) => wait_for(member::run(&global, &command)),
+        Command::Account(command) => wait_for(account::run(&global, &command)),
+        Command::Key(command) => wait_for(key::run(&global, &command)),
+        Command::MasterKey(command) => wait_for(master_key::run(&global, command)),
     }
 }
 
@@ -112,19 +125,28 @@ impl Global {
 
     /// Which server a command asks.
     fn target(&self) -> Result<Target, Failure> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let wanted = Wanted {
             url: self.url.clone().or_else(|| variable("PICLOUD_URL")),
             key: variable("PICLOUD_KEY").map(Key::new),
         };
+        Target::find(wanted, &self.places()?)
+    }
+
+    /// Where profiles lie, the one that counts first.
+    fn places(&self) -> Result<Places, Failure> {
+        let named = self.profile.clone().or_else(|| variable("PICLOUD_PROFILE"));
         let data_dir = config::data_dir(&self.sources(BTreeMap::new())?)?;
-        Target::find(wanted, &data_dir)
+        Places::new(named.as_deref(), data_dir)
     }
 
     /// A client for it.
     fn client(&self) -> Result<Client, Failure> {
         Client::new(self.target()?)
     }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 /// The command line as clap sees it, for completions.

@@ -76,6 +76,21 @@ pub(super) fn thing(output: Output, thing: &Value) {
     text(&members.iter().map(|(name, value)| format!("{QUIET}{name:width$}{QUIET:#}  {value}\n")).collect::<String>());
 }
 
+/// A change that was made: its object, or a sentence about it.
+pub(super) fn outcome(output: Output, changed: &Value, sentence: &str) {
+    match output {
+        Output::Json => object(changed),
+        Output::Table => text(&format!("{sentence}\n")),
+    }
+}
+
+/// A change of which there is nothing to show.
+pub(super) fn done(output: Output, sentence: &str) {
+    if output == Output::Table {
+        text(&format!("{sentence}\n"));
+    }
+}
+
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),

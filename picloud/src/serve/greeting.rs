@@ -12,7 +12,13 @@ use crate::{
 };
 
 /// Prints it, unless the log is for programs.
-pub(super) fn print(config: &Config, database: &Database, is_first_start: bool, took: Duration) {
+pub(super) fn print(
+    config: &Config,
+    database: &Database,
+    is_first_start: bool,
+    owner_link: Option<&str>,
+    took: Duration,
+) {
     if config.log_format == LogFormat::Json {
         return;
     }
@@ -31,6 +37,10 @@ pub(super) fn print(config: &Config, database: &Database, is_first_start: bool, 
     );
     if is_first_start {
         text += &format!("{dim}  CLI key    {reset} in {}/profile.toml, made just now\n", config.data_dir.display());
+    }
+    // Whoever holds the link owns the instance: shown to who sits there, and to no file that the output goes to.
+    if let Some(link) = owner_link.filter(|_| stderr().is_terminal()) {
+        text += &format!("\n  {bold}Make your account{reset}, within 30 minutes:\n\n    {link}\n");
     }
     // Where the data is not where commands look for it, they have to be told.
     let elsewhere = match &config.data_dir {

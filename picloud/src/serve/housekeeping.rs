@@ -3,6 +3,7 @@
 
 use anyhow::Context;
 use picloud_core::log::{Committer, Node, idempotency, node, partitions};
+use picloud_ingress::auth;
 use picloud_projections::kv;
 use sqlx::{Connection as _, PgPool};
 use tokio::time::{MissedTickBehavior, interval};
@@ -80,6 +81,8 @@ impl House {
                 .context("failed to make room in the log")?;
             idempotency::sweep(&self.database).await.context("failed to forget expired outcomes")?;
             kv::sweep(&self.database).await.context("failed to delete expired entries")?;
+            kv::sweep_deleted(&self.database).await.context("failed to delete entries of deleted apps")?;
+            auth::sweep(&self.database).await.context("failed to forget ended sessions and unused secrets")?;
         }
         transaction.commit().await?;
         Ok(())

@@ -6,14 +6,15 @@ use arc_swap::ArcSwap;
 use chrono::Utc;
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
-    capability::Principal,
     event::script::ScriptKind,
     id::AppId,
     keys::Keyring,
     log::{Committer, IdempotencyClaim, Node, Tail, TailHealth, idempotency},
+    policy::Principal,
     routing::{HostMap, HostPattern, Pattern, Table},
 };
 use picloud_ingress::{
+    auth::KeyUses,
     data_plane::{self, Begin, Catalog, Credentials, Outcomes, Script, Snapshot, StoredOutcome},
     health::{Health, Readiness},
     problem::Problem,
@@ -85,19 +86,26 @@ fn served(app: &setup::App) -> data_plane::App {
     data_plane::App {
         id: app.id,
         slug: Arc::clone(&app.slug),
-        is_paused: false,
+        is_paused: app.is_paused,
         rate_limit: None,
         routes: Table::build(routes),
     }
 }
 
 /// API keys, from the setup in memory.
-pub(super) struct Keys(pub LiveSetup);
+pub(super) struct Keys {
+    pub setup: LiveSetup,
+    pub uses: KeyUses,
+}
 
 impl Credentials for Keys {
     fn check(&self, bearer: &str) -> Option<Principal> {
         let hash: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();
-        self.0.get().principal(&hash, Utc::now())
+        let principal = self.setup.get().principal(&hash, Utc::now());
+        if let Some(Principal::ApiKey { key, .. }) = &principal {
+            self.uses.note(*key);
+        }
+        principal
     }
 }
 

@@ -35,19 +35,19 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn read(&self) -> io::Result<Option<Profile>> {
-        Profile::read(self.data_dir)
+        Profile::read(&Profile::path(self.data_dir))
     }
 
     fn keep(&self, key: &Key) -> io::Result<()> {
-        Profile { url: self.url.to_owned(), key: Some(key.clone()) }.write(self.data_dir)
+        Profile { url: self.url.to_owned(), key: Some(key.clone()) }.write(&Profile::path(self.data_dir))
     }
 
     /// The key came to nothing: what was there before it is there again, unless somebody has written another since.
     fn take_back(&self, key: &Key, before: Option<Profile>) -> io::Result<()> {
         match (self.read()?, before) {
             (Some(present), _) if present.key.as_ref() != Some(key) => Ok(()),
-            (_, Some(before)) => before.write(self.data_dir),
-            (_, None) => Profile::remove(self.data_dir),
+            (_, Some(before)) => before.write(&Profile::path(self.data_dir)),
+            (_, None) => Profile::remove(&Profile::path(self.data_dir)),
         }
     }
 
@@ -55,7 +55,7 @@ impl Place<'_> {
     fn follow_address(&self) -> io::Result<()> {
         match self.read()? {
             Some(profile) if profile.url != self.url => {
-                Profile { url: self.url.to_owned(), ..profile }.write(self.data_dir)
+                Profile { url: self.url.to_owned(), ..profile }.write(&Profile::path(self.data_dir))
             }
             _ => Ok(()),
         }

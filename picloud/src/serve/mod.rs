@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use picloud_core::{keys::MasterKey, log::node};
+use picloud_ingress::admin;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -68,7 +69,10 @@ async fn serve(
     let stopping = CancellationToken::new();
     let planes = planes::serve(config, &platform, listeners, connections, &stopping);
     info!(start_ms = began.elapsed().as_millis() as u64, "Ready");
-    greeting::print(config, database, is_first_start, began.elapsed());
+    let owner_link = admin::first_owner_link(&platform.auth, &platform.setup.get(), &config.admin_url)
+        .await
+        .context("failed to make the link for the first account")?;
+    greeting::print(config, database, is_first_start, owner_link.as_deref(), began.elapsed());
 
     let revoked = platform.revoked.clone();
     tokio::select! {

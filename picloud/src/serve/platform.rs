@@ -1,13 +1,19 @@
 //! What a node is made of, joined: the log and its tail, the setup, the runner, and who keeps house.
 
-use std::{sync::Arc, thread::available_parallelism, time::Instant};
+use std::{
+    sync::Arc,
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use picloud_core::{
+    event::Event,
     id::HistoryId,
     keys::{Keyring, MasterKey},
-    log::{Committer, CommitterConfig, Node, Tail, partitions, read::Reader, schema},
+    log::{Committer, CommitterConfig, Follow, Node, Tail, partitions, read::Reader, schema},
 };
+use picloud_ingress::auth::Auth;
 use picloud_projections::setup::LiveSetup;
 use picloud_workers::{
     pool::{self, Pool},
@@ -18,9 +24,9 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::housekeeping;
 
@@ -42,6 +48,8 @@ pub struct Platform {
     pub keyring: Keyring,
     /// Which life of the log this is.
     pub history: HistoryId,
+    /// Who people are.
+    pub auth: Auth,
     /// Runs scripts.
     pub runner: Runner,
     /// Cancelled when this node lost its right to write: it has to end.
@@ -78,6 +86,8 @@ impl Platform {
         let (committer, committing) = Committer::start(direct, node.epoch(), CommitterConfig::default(), appended);
         let (setup, _) =
             LiveSetup::start(database.clone(), &tail).await.context("failed to read how apps are set up")?;
+        let auth = Auth::start(&database, &keyring, &tail).context("failed to start the thread for passwords")?;
+        tokio::spawn(follow_keys(tail.follow(tail.position()), keyring.clone()));
         let pool = Pool::new(pool::Settings::default()).context("failed to start the threads for scripts")?;
         let runner = Runner::new(RunnerParts {
             sandbox: Sandbox::new(),
@@ -105,6 +115,7 @@ impl Platform {
             node,
             keyring,
             history,
+            auth,
             runner,
             revoked,
             committing,
@@ -137,6 +148,32 @@ impl Platform {
     #[must_use]
     pub fn invoker(&self) -> Arc<dyn picloud_core::run::Invoker> {
         Arc::new(self.runner.clone())
+    }
+}
+
+/// Keeps the keys in memory as the log says they are. Ends with the tail.
+async fn follow_keys(mut log: Follow, keyring: Keyring) {
+    loop {
+        let events = match log.next().await {
+            Ok(Some(events)) => events,
+            Ok(None) => return,
+            Err(error) => {
+                warn!(%error, "Failed to follow the log for changes of keys");
+                sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        };
+        for recorded in events.iter() {
+            match &recorded.event.event {
+                Event::AppPurged(purged) => keyring.forget(purged.app),
+                Event::MasterKeyRotated(rotated) if rotated.to != keyring.master_fingerprint() => {
+                    if let Err(error) = keyring.reload().await {
+                        error!(%error, "The master key was rotated, and this node has not got the new one");
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
 /// The binary under test.
 pub const PICLOUD: &str = env!("CARGO_BIN_EXE_picloud");
@@ -59,6 +60,7 @@ impl Home {
             }
         }
         command.env_remove("DATABASE_URL").env("PICLOUD_DATA_DIR", self.data()).env("NO_COLOR", "1");
+        command.env("XDG_CONFIG_HOME", self.path().join("config"));
         command.current_dir(self.path());
     }
 
@@ -72,6 +74,15 @@ impl Home {
         let mut command = self.command();
         command.args(arguments).envs(variables);
         tokio::process::Command::from(command).kill_on_drop(true).output().await.unwrap()
+    }
+
+    /// Runs the command line with something to read on stdin.
+    pub async fn run_reading(&self, arguments: &[&str], stdin: &str) -> Output {
+        let mut command = tokio::process::Command::from(self.command());
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
+        child.wait_with_output().await.unwrap()
     }
 
     /// Runs the command line, which must succeed, and gives what it printed.

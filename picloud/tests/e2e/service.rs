@@ -61,7 +61,7 @@ impl Start {
             async { asked.await.is_ok_and(|answer| answer.status() == StatusCode::OK).then_some(()) }
         })
         .await;
-        service.key = Profile::read(&self.home.data())
+        service.key = Profile::read(&Profile::path(&self.home.data()))
             .unwrap()
             .and_then(|profile| Some(profile.key?.expose().to_owned()))
             .or_else(|| self.variables.get("PICLOUD_KEY").cloned());

@@ -80,7 +80,8 @@ impl Changed {
                     // They go with their app.
                     let is_deleted = matches!(event, Event::AppDeleted(_));
                     changed.keys |= is_deleted;
-                    changed.accounts |= is_deleted || matches!(event, Event::MemberGranted(_) | Event::MemberRemoved(_));
+                    changed.accounts |=
+                        is_deleted || matches!(event, Event::MemberGranted(_) | Event::MemberRemoved(_));
                 }
                 (Event::MasterKeyRotated(_), None) => {}
                 // All that is left of the instance's own is people.

@@ -83,7 +83,8 @@ async fn members(
     .await?;
     let mut members: HashMap<Uuid, BTreeMap<AccountId, Member>> = HashMap::new();
     for row in rows {
-        let Ok(role) = row.role.parse().inspect_err(|error| warn!(%error, "A stored role is not known to this version"))
+        let Ok(role) =
+            row.role.parse().inspect_err(|error| warn!(%error, "A stored role is not known to this version"))
         else {
             continue;
         };

@@ -32,11 +32,7 @@ pub(super) async fn created(
     Ok(())
 }
 
-pub(super) async fn renamed(
-    connection: &mut PgConnection,
-    event: &account::Renamed,
-    position: Position,
-) -> Folded {
+pub(super) async fn renamed(connection: &mut PgConnection, event: &account::Renamed, position: Position) -> Folded {
     sqlx::query!(
         "update state.account set name = $3, position = $2 where id = $1",
         event.account.uuid(),

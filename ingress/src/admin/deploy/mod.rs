@@ -85,6 +85,9 @@ pub(super) async fn deploy(
         let latest = plane.latest(&target).await?;
         let mut plan = plan(&wanted, &Present { app: target.app(), slug: &named, latest: &latest }, &mut ulid_now)?;
         permit(&caller, &plan)?;
+        if plan.makes_app() {
+            plan.events.extend(caller.owning());
+        }
         if how.dry_run || plan.events.is_empty() {
             break (plan, (!how.dry_run).then_some(target.as_of));
         }
@@ -163,6 +166,7 @@ impl AdminPlane {
 /// Refuses a plan with a change that the caller may not make.
 fn permit(caller: &Caller, plan: &Plan) -> Result<(), Problem> {
     let app = Some(plan.app);
+    let caller = &if plan.makes_app() { caller.with_own(plan.app) } else { caller.clone() };
     for change in plan.changes.iter().filter(|change| change.is_one()) {
         match change.kind {
             ChangeKind::App => caller.must(Capability::InstanceCreateApp, None)?,

@@ -52,6 +52,13 @@ pub(super) struct Plan {
     pub(super) routes: Vec<route::Definition>,
 }
 
+impl Plan {
+    /// Whether there was no app before.
+    pub(super) fn makes_app(&self) -> bool {
+        self.changes.iter().any(|change| change.kind == ChangeKind::App && change.is_one())
+    }
+}
+
 /// What happens to one thing.
 #[derive(Debug, Serialize)]
 pub(super) struct Change {
