@@ -55,7 +55,8 @@ pub struct CannotOpen;
 
 const NONCE_BYTES: usize = 24;
 
-/// Encrypts what belongs to one app, or to the instance.
+/// Encrypts what belongs to one app, or to the instance. Dropped, it overwrites the key of what lies in the log; the key of
+/// cursors is derived from that one and does not lead back to it.
 pub struct DataKey {
     id: DataKeyId,
     // XChaCha20: random nonces of 192 bits never meet, however many texts an app has.
@@ -69,7 +70,7 @@ impl DataKey {
         Hkdf::<Sha256>::new(None, secret)
             .expand(b"picloud cursor v1", &mut *cursor)
             .expect("16 bytes are a valid length for HKDF");
-        Self { id, cipher: XChaCha20Poly1305::new(secret.into()), cursor: Aes128::new(&(*cursor).into()) }
+        Self { id, cipher: XChaCha20Poly1305::new(secret.into()), cursor: Aes128::new((&*cursor).into()) }
     }
 
     /// Names it.

@@ -1,5 +1,8 @@
 //! The keyring on a real database.
 
+mod erase;
+mod rotate;
+
 use std::path::Path;
 
 use picloud_core::{
@@ -43,7 +46,7 @@ async fn another_master_key_is_refused(database: PgPool) {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     Keyring::open(master(dir.path()), database.clone()).await.unwrap();
     let refused = Keyring::open(master(other.path()), database.clone()).await.unwrap_err();
-    assert!(matches!(refused, KeyringError::WrongMasterKey(_)), "{refused:?}");
+    assert!(matches!(refused, KeyringError::WrongMasterKey { .. }), "{refused:?}");
     let keys: i64 = sqlx::query_scalar("select count(*) from live.secret_material").fetch_one(&database).await.unwrap();
     assert_eq!(keys, 1, "and made no key of its own");
 }
