@@ -24,6 +24,7 @@ use picloud_ingress::{
     data_plane::{self, App, Begin, Catalog, Credentials, DataPlane, Outcomes, Route, Settings, Snapshot},
     health::{Health, Readiness, Versions},
     problem::Problem,
+    proxies::TrustedProxies,
     server::{self, ServerLimits},
 };
 use picloud_workers::{
@@ -85,7 +86,8 @@ pub async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         terminated.recv().await;
         stopping.cancel();
     });
-    Ok(server::serve(listener, data_plane::router(plane), ServerLimits::default(), stop).await?)
+    Ok(server::serve(listener, data_plane::router(plane), ServerLimits::default(), TrustedProxies::default(), stop)
+        .await?)
 }
 
 fn snapshot() -> anyhow::Result<Snapshot> {

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod data_plane;
 pub mod health;
 pub mod problem;
+pub mod proxies;
 pub mod request_id;
 pub mod server;
 

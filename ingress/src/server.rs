@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
+use crate::proxies::TrustedProxies;
+
 /// What a connection may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
@@ -62,7 +64,7 @@ impl Default for ServerLimits {
 
 /// Serves until `stop` is cancelled and what had begun has ended, or its time is up.
 ///
-/// A request knows its client's address as [`ConnectInfo<SocketAddr>`].
+/// A request knows its client's address as [`ConnectInfo<SocketAddr>`], as far as `proxies` are trusted to tell it.
 ///
 /// # Errors
 /// When the listener itself fails; a connection that fails ends alone.
@@ -70,6 +72,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ServerLimits,
+    proxies: TrustedProxies,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(limits.max_connections));
@@ -94,7 +97,8 @@ pub async fn serve(
                 continue;
             }
         };
-        let serving = Serving { builder: Arc::clone(&builder), router: router.clone(), limits };
+        let proxies = proxies.clone();
+        let serving = Serving { builder: Arc::clone(&builder), router: router.clone(), limits, proxies };
         let (watcher, abort) = (connections.watcher(), abort.clone());
         tokio::spawn(async move {
             let _permit = permit;
@@ -138,6 +142,7 @@ struct Serving {
     builder: Arc<auto::Builder<TokioExecutor>>,
     router: Router,
     limits: ServerLimits,
+    proxies: TrustedProxies,
 }
 
 impl Serving {
@@ -149,10 +154,11 @@ impl Serving {
         let begun = Arc::new(AtomicBool::new(false));
         let service = {
             let begun = Arc::clone(&begun);
-            let router = self.router;
+            let (router, proxies) = (self.router, self.proxies);
             service_fn(move |mut request: Request<Incoming>| {
                 begun.store(true, Ordering::Relaxed);
-                request.extensions_mut().insert(ConnectInfo(address));
+                let client = proxies.client(address, request.headers());
+                request.extensions_mut().insert(ConnectInfo(client));
                 router.clone().oneshot(request)
             })
         };

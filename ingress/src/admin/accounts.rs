@@ -16,6 +16,7 @@ use picloud_core::{
 };
 use picloud_projections::setup::{Account, Setup};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     AdminPlane, Plane,
@@ -42,7 +43,7 @@ const INVITATION_LASTS: TimeDelta = TimeDelta::days(7);
 /// How long a link to set another password is good.
 const RESET_LASTS: TimeDelta = TimeDelta::minutes(30);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccount {
     email: String,
@@ -52,15 +53,16 @@ pub(super) struct NewAccount {
     password: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AccountChanges)]
 pub(super) struct Changes {
     email: Option<String>,
     name: Option<String>,
     role: Option<InstanceRole>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Joining {
     token: String,
@@ -68,7 +70,8 @@ pub(super) struct Joining {
 }
 
 /// A new account, with the link to its first password.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewAccountMade)]
 pub(super) struct Invited {
     #[serde(flatten)]
     account: AccountForm,
@@ -77,7 +80,8 @@ pub(super) struct Invited {
 }
 
 /// A link for somebody to set a password at.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Link)]
 pub(super) struct LinkForm {
     /// It works once. It is shown here and never again.
     url: String,
@@ -231,11 +235,11 @@ pub(super) async fn change(
     let email = changes.email.as_deref().map(names::email).transpose()?;
     changes.name.as_deref().map(names::person).transpose()?;
     let id = find(&plane.setup.get(), &named)?.id;
-    let key = plane.cursor_key(None).await?;
+    let expected = if_match.of(&plane, None).await?;
     let decided = plane
         .decide_instance(&caller.actor(), |setup| {
             let now = account_of(setup, id)?;
-            if_match.check(&plane.etag_under(&key, now.position))?;
+            expected.check(now.position)?;
             must_manage(&caller, now.rights.role)?;
             let mut events: Vec<Event> = Vec::new();
             if let Some(email) = email.clone().filter(|email| *email != now.email) {

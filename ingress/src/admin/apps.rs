@@ -9,6 +9,7 @@ use picloud_core::{
 };
 use picloud_projections::setup::{App, Setup};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     AdminPlane, Plane,
@@ -23,7 +24,8 @@ use super::{
 };
 use crate::problem::{Kind, Problem};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = App)]
 pub(super) struct AppForm {
     id: AppId,
     slug: String,
@@ -54,7 +56,7 @@ impl AppForm {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewApp {
     slug: String,
@@ -101,10 +103,10 @@ pub(super) async fn rename(
     Json(new): Json<NewApp>,
 ) -> Result<Written<Shown<AppForm>>, Problem> {
     names::word("slug", &new.slug)?;
-    let key = plane.cursor_key(Some(app.id)).await?;
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
         .decide(&caller, app.id, |picture| {
-            if_match.check(&plane.etag_under(&key, picture.app.position))?;
+            expected.check(picture.app.position)?;
             plane.must_be_free(&caller, &new.slug, Some(app.id))?;
             let renamed = app::Renamed { app: app.id, slug: new.slug.clone() };
             Ok((if *picture.app.slug == *new.slug { Vec::new() } else { vec![renamed.into()] }, ()))
@@ -155,7 +157,7 @@ pub(super) async fn resume(
 }
 
 /// How an app is deleted: by who has read what goes with it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Deletion {
     /// The app's slug, typed.

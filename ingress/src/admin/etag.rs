@@ -1,6 +1,8 @@
 //! Versions of things as HTTP knows them (RFC 9110 §13): `etag` says which one was shown, `if-match` which one is to be
 //! changed.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::FromRequestParts,
@@ -27,12 +29,11 @@ pub(super) struct Versioned<T>(pub(super) ETag, pub(super) T);
 
 impl AdminPlane {
     /// The version of something of an app, or of the instance.
-    pub(super) async fn etag(&self, app: Option<AppId>, position: Position) -> Result<ETag, Problem> {
+    async fn etag(&self, app: Option<AppId>, position: Position) -> Result<ETag, Problem> {
         Ok(self.etag_under(&*self.cursor_key(app).await?, position))
     }
 
-    /// The same, where the key is at hand.
-    pub(super) fn etag_under(&self, key: &DataKey, position: Position) -> ETag {
+    fn etag_under(&self, key: &DataKey, position: Position) -> ETag {
         ETag(format!("\"{}\"", self.seal(key, position)))
     }
 
@@ -68,8 +69,12 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 }
 
 impl IfMatch {
-    /// Refuses when the thing is not as the client thinks.
-    pub(super) fn check(&self, current: &ETag) -> Result<(), Problem> {
+    /// The same, to be compared with versions of things of an app, or of the instance.
+    pub(super) async fn of(self, plane: &AdminPlane, app: Option<AppId>) -> Result<Expected<'_>, Problem> {
+        Ok(Expected { plane, key: plane.cursor_key(app).await?, said: self })
+    }
+
+    fn check(&self, current: &ETag) -> Result<(), Problem> {
         let Some(wanted) = &self.0 else { return Ok(()) };
         let fits = wanted.split(',').map(str::trim).any(|wanted| wanted == "*" || wanted == current.0);
         if fits {
@@ -77,6 +82,20 @@ impl IfMatch {
         }
         let detail = "it was changed since it was read (`if-match`): read it again, and change that";
         Err(Problem::new(Kind::PreconditionFailed, detail).field("if-match"))
+    }
+}
+
+/// The version that a client expects to change, if it says which.
+pub(super) struct Expected<'p> {
+    plane: &'p AdminPlane,
+    key: Arc<DataKey>,
+    said: IfMatch,
+}
+
+impl Expected<'_> {
+    /// Refuses when the thing is not as the client thinks.
+    pub(super) fn check(&self, position: Position) -> Result<(), Problem> {
+        self.said.check(&self.plane.etag_under(&self.key, position))
     }
 }
 

@@ -2,20 +2,21 @@
 
 use axum::{Json, extract::State};
 use http::StatusCode;
-use picloud_core::{capability::Capability, event::master_key, id::NodeEpoch};
+use picloud_core::{capability::Capability, event::master_key, id::NodeEpoch, keys::KeyringError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Plane,
     access::Caller,
-    write::{Decided, Shown, Written},
+    write::{Decided, Shown, Written, database},
 };
 use crate::{
     health::{Readiness, Versions},
-    problem::Problem,
+    problem::{Kind, Problem},
 };
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Instance {
     public_url: String,
     admin_url: String,
@@ -41,21 +42,24 @@ pub(super) async fn show(State(plane): State<Plane>, caller: Caller) -> Json<Ins
     })
 }
 
-/// Fingerprints of master keys: they tell nothing about them.
-#[derive(Debug, Serialize)]
-pub(super) struct RotatedForm {
-    from: String,
-    to: String,
-}
-
-/// Puts all data keys under a new master key. What is under the data keys stays as it is.
+/// Puts all data keys under a new master key; answers the fingerprints of the old one and the new. What is under the data
+/// keys stays as it is.
 pub(super) async fn rotate_master_key(
     State(plane): State<Plane>,
     caller: Caller,
-) -> Result<Written<Shown<RotatedForm>>, Problem> {
-    let rotated = plane.keyring.rotate().await.map_err(|error| Problem::internal(&error))?;
-    let event = master_key::Rotated { from: rotated.from.clone(), to: rotated.to.clone() };
-    let committed = plane.append(&caller, None, vec![event.into()], Vec::new()).await?;
+) -> Result<Written<Shown<master_key::Rotated>>, Problem> {
+    let rotated = plane.keyring.rotate().await.map_err(|error| not_rotated(&error))?;
+    let committed = plane.append(&caller, None, vec![rotated.clone().into()], Vec::new()).await?;
     let decided = Decided { app: None, position: committed.last, value: () };
-    decided.answer(&plane, StatusCode::OK, Shown(RotatedForm { from: rotated.from, to: rotated.to })).await
+    decided.answer(&plane, StatusCode::OK, Shown(rotated)).await
+}
+
+/// Who may rotate the key is who looks after its file: what is wrong with that is theirs to know.
+fn not_rotated(error: &KeyringError) -> Problem {
+    match error {
+        KeyringError::Database(error) => database(error),
+        KeyringError::MasterKey(_) | KeyringError::WrongMasterKey { .. } => {
+            Problem::new(Kind::Conflict, error.to_string())
+        }
+    }
 }

@@ -146,3 +146,39 @@ async fn a_script_is_tried_out_with_a_request_of_ones_own(pool: PgPool) {
     assert!(world.owner.post(&format!("{SCRIPTS}/idle/invoke"), json!({})).await.problem(503).contains("activate"));
     world.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_script_and_a_route_are_changed_as_they_were_read_or_not_at_all(pool: PgPool) {
+    let world = World::start(pool).await;
+    let greet = "/api/v1/admin/apps/default/scripts/greet";
+    let script = json!({ "name": "greet", "source": "1" });
+    world.owner.post("/api/v1/admin/apps/default/scripts", script).await.is(201);
+    let route = json!({ "path": "/greet", "script": "greet" });
+    let route = world.owner.post("/api/v1/admin/apps/default/routes", route).await.is(201);
+    let route = format!("/api/v1/admin/apps/default/routes/{}", route["id"].as_str().expect("an id"));
+    let send = async |method: http::Method, path: &str, etag: &str, body: serde_json::Value| {
+        let request = world.owner.request(method, path).header("if-match", etag);
+        let request = request.header("content-type", "application/json").body(body.to_string().into());
+        world.owner.send(request.expect("a request")).await
+    };
+    let version = async |path: &str| world.owner.get(path).await.header("etag").expect("a version").to_owned();
+
+    let read = version(greet).await;
+    let versions = format!("{greet}/versions");
+    send(http::Method::POST, &versions, &read, json!({ "source": "2" })).await.is(201);
+    for (method, path, body) in [
+        (http::Method::POST, versions.clone(), json!({ "source": "3" })),
+        (http::Method::POST, format!("{greet}/activate"), json!({ "version": 1 })),
+        (http::Method::DELETE, greet.to_owned(), json!({})),
+    ] {
+        let stale = send(method, &path, &read, body).await;
+        assert_eq!(stale.is(412)["type"], "/problems/precondition-failed", "{path}");
+    }
+    let read = version(&route).await;
+    let body = json!({ "path": "/hello", "script": "greet" });
+    send(http::Method::PUT, &route, &read, body.clone()).await.is(200);
+    send(http::Method::PUT, &route, &read, json!({ "path": "/x", "script": "greet" })).await.is(412);
+    send(http::Method::DELETE, &route, &read, json!({})).await.is(412);
+    send(http::Method::DELETE, &route, &version(&route).await, json!({})).await.is(204);
+    world.stop().await;
+}

@@ -12,6 +12,7 @@ use std::{
 
 use axum::Router;
 use futures::FutureExt;
+use picloud_ingress::proxies::TrustedProxies;
 use picloud_ingress::server::{ServerLimits, serve};
 use proptest::{
     prelude::*,
@@ -42,7 +43,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
-        let served = serve(listener, router, limits, stop.clone());
+        let served = serve(listener, router, limits, TrustedProxies::default(), stop.clone());
         let serving = tokio::spawn(async { served.await.expect("the listener works") });
         Self { address, stop, serving }
     }

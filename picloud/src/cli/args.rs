@@ -123,6 +123,9 @@ pub struct Serve {
     /// How people reach the control plane [env: PICLOUD_ADMIN_URL] [default: from --admin-listen]
     #[arg(long, value_name = "URL")]
     pub admin_url: Option<String>,
+    /// Proxies whose `x-forwarded-for` counts, such as 127.0.0.1,10.0.0.0/8 [env: PICLOUD_TRUSTED_PROXIES] [default: none]
+    #[arg(long, value_name = "NETWORKS")]
+    pub trusted_proxies: Option<String>,
     /// What this node does [env: PICLOUD_ROLE] [default: all]
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,

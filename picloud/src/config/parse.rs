@@ -1,7 +1,8 @@
 //! From what was written to what is meant, with a sentence when that fails.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
@@ -52,6 +53,16 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
         _ => Err("expected a URL, such as http://localhost:4318".to_owned()),
     }
+}
+
+/// Networks or single addresses, with commas between them.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let network = |part: &str| {
+        let part = part.trim();
+        let network = part.parse::<IpNet>().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| format!("expected addresses or networks with commas between them, such as 127.0.0.1, 10.0.0.0/8; `{part}` is neither"))
+    };
+    text.split(',').map(network).collect()
 }
 
 pub(super) fn role(text: &str) -> Result<Role, String> {
@@ -110,6 +121,12 @@ mod tests {
         assert_eq!(masked("me:secret@db"), MASK, "no scheme");
         assert_eq!(masked("postgres://db/pi"), "postgres://db/pi");
         assert_eq!(format!("{:?}", database("postgres://me:secret@db/pi").unwrap()), "postgres://me:****@db/pi");
+    }
+
+    #[test]
+    fn networks_are_read_one_by_one() {
+        assert_eq!(networks("127.0.0.1, fd00::/8").unwrap().len(), 2);
+        assert!(networks("127.0.0.1,proxy").unwrap_err().contains("`proxy` is neither"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
+
 use super::{
     Config, ConfigError, ControlPlane, Database, DatabaseUrl, LogFormat, Role, parse,
     setting::{self, Setting},
@@ -56,6 +58,7 @@ struct Settled {
     master_key_file: Chosen<PathBuf>,
     log: Chosen<String>,
     log_format: Chosen<LogFormat>,
+    trusted_proxies: Option<Chosen<Vec<IpNet>>>,
     otlp_endpoint: Option<Chosen<String>>,
 }
 
@@ -73,6 +76,7 @@ impl Settled {
         Ok(Self {
             database_url: said(sources, &setting::DATABASE_URL, parse::database)?,
             database_listen_url: said(sources, &setting::DATABASE_LISTEN_URL, parse::database)?,
+            trusted_proxies: said(sources, &setting::TRUSTED_PROXIES, parse::networks)?,
             role: said_or(sources, &setting::ROLE, parse::role, || Role::All)?,
             master_key_file: said_or(sources, &setting::MASTER_KEY_FILE, path, beside_data)?,
             log: said_or(sources, &setting::LOG, parse::log_filter, || "info".to_owned())?,
@@ -92,6 +96,10 @@ impl Settled {
             ControlPlane::Listen(address) => (Some(control.with(address.to_string())), None),
             ControlPlane::Host(host) => (None, Some(control.with(host.clone()))),
         };
+        let proxies = self
+            .trusted_proxies
+            .as_ref()
+            .map(|chosen| chosen.with(chosen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
         vec![
             self.listen.shown(&setting::LISTEN),
             shown_or(admin_listen.as_ref(), &setting::ADMIN_LISTEN, "none"),
@@ -101,6 +109,7 @@ impl Settled {
             shown_or(self.database_listen_url.as_ref(), &setting::DATABASE_LISTEN_URL, "same as database_url"),
             self.public_url.shown(&setting::PUBLIC_URL),
             self.admin_url.shown(&setting::ADMIN_URL),
+            shown_or(proxies.as_ref(), &setting::TRUSTED_PROXIES, "none"),
             self.role.with(self.role.value.as_str()).shown(&setting::ROLE),
             self.master_key_file.with(self.master_key_file.value.display()).shown(&setting::MASTER_KEY_FILE),
             self.log.shown(&setting::LOG),
@@ -117,6 +126,7 @@ impl Settled {
             database: database(self.database_url, self.database_listen_url)?,
             public_url: self.public_url.value,
             admin_url: self.admin_url.value,
+            trusted_proxies: self.trusted_proxies.map(|chosen| chosen.value).unwrap_or_default(),
             role: self.role.value,
             master_key_file: self.master_key_file.value,
             log: self.log.value,

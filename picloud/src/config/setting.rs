@@ -43,6 +43,8 @@ settings! {
     PUBLIC_URL = "public_url", "PICLOUD_PUBLIC_URL";
     /// How people reach the control plane.
     ADMIN_URL = "admin_url", "PICLOUD_ADMIN_URL";
+    /// The proxies whose `x-forwarded-for` counts.
+    TRUSTED_PROXIES = "trusted_proxies", "PICLOUD_TRUSTED_PROXIES";
     /// What this node does.
     ROLE = "role", "PICLOUD_ROLE";
     /// The key that other keys are encrypted with.
@@ -56,4 +58,4 @@ settings! {
 }
 
 /// Variables that mean something to us and are no settings of the service.
-pub(super) const OTHER_VARIABLES: &[&str] = &["PICLOUD_CONFIG", "PICLOUD_URL", "PICLOUD_KEY"];
+pub(super) const OTHER_VARIABLES: &[&str] = &["PICLOUD_CONFIG", "PICLOUD_URL", "PICLOUD_KEY", "PICLOUD_PROFILE"];

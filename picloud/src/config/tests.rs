@@ -42,6 +42,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
     database_listen_url  same as database_url   default
     public_url           http://127.0.0.1:5     default
     admin_url            http://127.0.0.1:4     default
+    trusted_proxies      none                   default
     role                 all                    default
     master_key_file      /from/file/master.key  default
     log                  info                   default

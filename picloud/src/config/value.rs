@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
+
 /// Everything that was decided before the start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -27,6 +29,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where traces go, if anywhere.
     pub otlp_endpoint: Option<String>,
+    /// The proxies whose `x-forwarded-for` counts.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Where the control plane is: never where scripts answer.

@@ -38,8 +38,7 @@ pub(super) fn print(
     if is_first_start {
         text += &format!("{dim}  CLI key    {reset} in {}/profile.toml, made just now\n", config.data_dir.display());
     }
-    // Whoever holds the link owns the instance: shown to who sits there, and to no file that the output goes to.
-    if let Some(link) = owner_link.filter(|_| stderr().is_terminal()) {
+    if let Some(link) = owner_link {
         text += &format!("\n  {bold}Make your account{reset}, within 30 minutes:\n\n    {link}\n");
     }
     // Where the data is not where commands look for it, they have to be told.

@@ -10,7 +10,10 @@ mod planes;
 mod platform;
 mod signal;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::IsTerminal as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use picloud_core::{keys::MasterKey, log::node};
@@ -18,7 +21,10 @@ use picloud_ingress::admin;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{config::Config, embedded};
+use crate::{
+    config::{Config, LogFormat},
+    embedded,
+};
 
 pub use database::Database;
 pub use platform::Platform;
@@ -48,6 +54,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     served.and(closed)
 }
 
+/// The link to the first account, for who sits at the terminal: no file that the output goes to may have it.
+async fn first_owner_link(config: &Config, platform: &Platform) -> anyhow::Result<Option<String>> {
+    if !std::io::stderr().is_terminal() || config.log_format == LogFormat::Json {
+        return Ok(None);
+    }
+    admin::first_owner_link(&platform.auth, &platform.setup.get(), &config.admin_url)
+        .await
+        .context("failed to make the link for the first account")
+}
+
 async fn serve(
     config: &Config,
     database: &Database,
@@ -69,9 +85,7 @@ async fn serve(
     let stopping = CancellationToken::new();
     let planes = planes::serve(config, &platform, listeners, connections, &stopping);
     info!(start_ms = began.elapsed().as_millis() as u64, "Ready");
-    let owner_link = admin::first_owner_link(&platform.auth, &platform.setup.get(), &config.admin_url)
-        .await
-        .context("failed to make the link for the first account")?;
+    let owner_link = if is_first_start { first_owner_link(config, &platform).await? } else { None };
     greeting::print(config, database, is_first_start, owner_link.as_deref(), began.elapsed());
 
     let revoked = platform.revoked.clone();

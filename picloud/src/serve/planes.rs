@@ -13,6 +13,7 @@ use picloud_ingress::{
     admin::{self, AdminPlane, Urls},
     data_plane::{self, DataPlane, Settings},
     health::Versions,
+    proxies::TrustedProxies,
     server::{self, ServerLimits},
 };
 use picloud_workers::sandbox;
@@ -106,10 +107,14 @@ pub(super) fn serve(
     let connections = connections.min(limits.max_connections);
     // With an address of their own a fifth is the operators': they have to get in also when the public fills all the rest.
     let (of_data, of_control) = (connections * 4 / 5, connections / 5);
-    let one = |listener, router, max_connections, stop: CancellationToken| async move {
+    let proxies = TrustedProxies::new(&config.trusted_proxies);
+    let one = |listener, router, max_connections, stop: CancellationToken| {
         let limits = ServerLimits { max_connections, ..limits };
-        if let Err(error) = server::serve(listener, router, limits, stop).await {
-            error!(%error, "A listener failed");
+        let served = server::serve(listener, router, limits, proxies.clone(), stop);
+        async move {
+            if let Err(error) = served.await {
+                error!(%error, "A listener failed");
+            }
         }
     };
     let (first, second) = match (listeners.control, &config.control_plane) {

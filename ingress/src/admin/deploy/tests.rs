@@ -45,7 +45,7 @@ fn app() -> App {
         slug: "shop".into(),
         created_at: DateTime::UNIX_EPOCH,
         is_paused: false,
-        position: picloud_core::log::Position::ZERO,
+        position: Position::ZERO,
         members: BTreeMap::new(),
         domains: vec![Domain { id: Ulid(4).into(), host: "shop.test".to_owned(), created_at: DateTime::UNIX_EPOCH }],
         env: Arc::new(BTreeMap::from([("a".to_owned(), "1".to_owned())])),

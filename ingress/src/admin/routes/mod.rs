@@ -21,12 +21,14 @@ use picloud_core::{
 };
 use picloud_projections::setup::{App, Route, Script};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use self::wanted::{RouteBody, RouteSaid, RouteWanted};
 use super::{
     Plane,
     access::{Caller, InApp, short},
     body::Json,
+    etag::{IfMatch, Versioned},
     page::{self, Page},
     params::Params,
     time::Time,
@@ -34,7 +36,8 @@ use super::{
 };
 use crate::problem::{Kind, Problem};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Route)]
 pub(super) struct RouteForm {
     id: RouteId,
     /// `ANY` or one method.
@@ -121,10 +124,12 @@ pub(super) async fn list(
 }
 
 pub(super) async fn show(
+    State(plane): State<Plane>,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
-) -> Result<Answer<RouteForm>, Problem> {
-    Ok(Answer(RouteForm::of(&app, find(&app, &named)?)))
+) -> Result<Versioned<RouteForm>, Problem> {
+    let route = find(&app, &named)?;
+    plane.versioned(Some(app.id), route.position, RouteForm::of(&app, route)).await
 }
 
 pub(super) async fn bind(
@@ -153,12 +158,15 @@ pub(super) async fn update(
     caller: Caller,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    if_match: IfMatch,
     Json(body): Json<RouteBody>,
 ) -> Result<Written<Shown<RouteForm>>, Problem> {
     let (wanted, script) = read(body)?;
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
         .decide(&caller, app.id, |picture| {
             let route = find(&picture.app, &named)?;
+            expected.check(route.position)?;
             let definition = wanted.definition(runnable(&picture.app, &script)?.id);
             if definition == route.definition {
                 return Ok((Vec::new(), ()));
@@ -182,11 +190,14 @@ pub(super) async fn unbind(
     caller: Caller,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    if_match: IfMatch,
 ) -> Result<Written<NoContent>, Problem> {
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
         .decide(&caller, app.id, |picture| {
-            let route = find(&picture.app, &named)?.id;
-            Ok((vec![Unbound { route }.into()], ()))
+            let route = find(&picture.app, &named)?;
+            expected.check(route.position)?;
+            Ok((vec![Unbound { route: route.id }.into()], ()))
         })
         .await?;
     decided.no_content(&plane).await

@@ -18,6 +18,7 @@ use picloud_core::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+use utoipa::ToSchema;
 
 use crate::{
     admin::{
@@ -30,14 +31,16 @@ use crate::{
 };
 
 /// The request that the script is to see.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = TestRequest)]
 pub(in crate::admin) struct Input {
     method: Option<String>,
     path: Option<String>,
     query: BTreeMap<String, OneOrMany>,
     headers: BTreeMap<String, OneOrMany>,
     /// JSON; `content-type` is set unless given.
+    #[schema(value_type = serde_json::Value)]
     body: Option<Box<RawValue>>,
     /// Text as it is.
     body_text: Option<String>,
@@ -45,7 +48,7 @@ pub(in crate::admin) struct Input {
     body_base64: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum OneOrMany {
     One(String),
@@ -62,25 +65,29 @@ impl OneOrMany {
 }
 
 /// What the run came to: `answer` or `error`, never both.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TestRun)]
 pub(in crate::admin) struct Outcome {
     invocation: InvocationId,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<AnswerForm>,
     /// The problem that a caller over HTTP would have got.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value)]
     error: Option<Value>,
     logs: Vec<LogLine>,
     duration_us: u64,
     operations: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TestAnswer)]
 struct AnswerForm {
     status: u16,
     headers: Vec<(String, String)>,
     /// What the script answered, where it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value)]
     body: Option<Box<RawValue>>,
     /// Where it is other text.
     #[serde(skip_serializing_if = "Option::is_none")]

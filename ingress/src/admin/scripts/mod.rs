@@ -21,6 +21,7 @@ use picloud_core::{
 };
 use picloud_projections::setup::{Active, App, Script};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::{
     source::{NewSource, Source},
@@ -30,6 +31,7 @@ use super::{
     Plane,
     access::{Caller, InApp, short},
     body::Json,
+    etag::{IfMatch, Versioned},
     names,
     page::{self, Page},
     params::Params,
@@ -38,7 +40,8 @@ use super::{
 };
 use crate::problem::{Kind, Problem};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Script)]
 pub(super) struct ScriptForm {
     id: ScriptId,
     name: String,
@@ -47,7 +50,8 @@ pub(super) struct ScriptForm {
     active: Option<ActiveForm>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ActiveVersion)]
 pub(super) struct ActiveForm {
     version: VersionId,
     number: u32,
@@ -112,13 +116,15 @@ pub(super) async fn list(
 }
 
 pub(super) async fn show(
+    State(plane): State<Plane>,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
-) -> Result<Answer<ScriptForm>, Problem> {
-    find(&app, &named).map(ScriptForm::full).map(Answer)
+) -> Result<Versioned<ScriptForm>, Problem> {
+    let script = find(&app, &named)?;
+    plane.versioned(Some(app.id), script.position, ScriptForm::full(script)).await
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewScript {
     name: String,
@@ -129,7 +135,8 @@ pub(super) struct NewScript {
     activate: Option<bool>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedScript)]
 pub(super) struct CreatedForm {
     #[serde(flatten)]
     script: ScriptForm,
@@ -184,10 +191,13 @@ pub(super) async fn delete(
     caller: Caller,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    if_match: IfMatch,
 ) -> Result<Written<NoContent>, Problem> {
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
         .decide(&caller, app.id, |picture| {
             let script = find(&picture.app, &named)?;
+            expected.check(script.position)?;
             let users = picture.app.routes.iter().filter(|route| route.definition.script == script.id);
             let users: Vec<_> = users.map(|route| route.id).collect();
             if let Some(route) = users.first() {
@@ -204,7 +214,7 @@ pub(super) async fn delete(
     decided.no_content(&plane).await
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Activation {
     /// Id or number.
@@ -217,14 +227,17 @@ pub(super) async fn activate(
     caller: Caller,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    if_match: IfMatch,
     Json(wanted): Json<Activation>,
 ) -> Result<Written<Shown<ScriptForm>>, Problem> {
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let script = find(&app, &named)?.id;
     let version = versions::find(&plane, &app, script, &wanted.version).await?.id;
     let decided = plane
         .decide(&caller, app.id, |picture| {
             // Versions are never deleted alone: only the script with all of them.
             let script = find(&picture.app, &script.to_string())?;
+            expected.check(script.position)?;
             let is_active = script.active.as_ref().is_some_and(|active| active.version == version);
             let event = script::Activated { script: script.id, version }.into();
             Ok((if is_active { Vec::new() } else { vec![event] }, ()))
@@ -235,14 +248,15 @@ pub(super) async fn activate(
     decided.answer(&plane, StatusCode::OK, Shown(form)).await
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SourceToValidate)]
 pub(super) struct Validation {
     source: String,
     limits: Option<Limits>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Diagnostics {
     diagnostics: Vec<Diagnostic>,
 }

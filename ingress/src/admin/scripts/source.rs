@@ -8,6 +8,7 @@ use picloud_core::{
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use super::super::{AdminPlane, names};
 use crate::problem::{Kind, Problem};
@@ -60,7 +61,8 @@ impl Source {
 }
 
 /// What was found in a script's source.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ScriptDiagnostic)]
 pub(in crate::admin) struct Found {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(in crate::admin) script: String,

@@ -16,6 +16,7 @@ use picloud_projections::{
     setup::{App, Script},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     flat,
@@ -28,6 +29,7 @@ use crate::{
         AdminPlane, Plane,
         access::{Caller, InApp, short},
         body::Json,
+        etag::IfMatch,
         page::{self, Page},
         params::Params,
         time::Time,
@@ -37,8 +39,9 @@ use crate::{
 };
 
 /// A version, as a request names it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = VersionName)]
 pub(in crate::admin) enum Named {
     /// By its number.
     Number(u32),
@@ -46,7 +49,8 @@ pub(in crate::admin) enum Named {
     Text(String),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Version)]
 pub(in crate::admin) struct VersionForm {
     id: VersionId,
     number: u32,
@@ -142,7 +146,7 @@ pub(in crate::admin) async fn show(
     Ok(Answer(VersionForm::full(script, &version)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct NewVersion {
     source: String,
@@ -152,7 +156,8 @@ pub(in crate::admin) struct NewVersion {
     activate: Option<bool>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeployedVersion)]
 pub(in crate::admin) struct Outcome {
     /// `deployed`, `activated` or `unchanged`.
     outcome: &'static str,
@@ -166,8 +171,10 @@ pub(in crate::admin) async fn create(
     caller: Caller,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    if_match: IfMatch,
     Json(new): Json<NewVersion>,
 ) -> Result<Written<Shown<Outcome>>, Problem> {
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let script = super::find(&app, &named)?.id;
     let limits = match new.limits {
         Some(limits) => limits,
@@ -179,6 +186,7 @@ pub(in crate::admin) async fn create(
     let decided = plane
         .decide(&caller, app.id, |picture| {
             let script = super::find(&picture.app, &script.to_string())?;
+            expected.check(script.position)?;
             let mut step = step::next(script, picture.latest.get(&script.id), &source, activate, &mut ulid_now);
             Ok((std::mem::take(&mut step.events), step))
         })
