@@ -362,3 +362,13 @@ async fn nothing_secret_of_anyone_is_in_the_log_or_in_plain_text_anywhere(pool: 
     assert_eq!(each(&enabled, "type").len(), 1);
     world.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn accounts_change_as_before_once_the_master_key_was_rotated(pool: PgPool) {
+    let world = World::start(pool).await;
+    world.person("ada@example.com", "member").await;
+    world.owner.post("/api/v1/admin/instance/rotate_master_key", json!({})).await.is(200);
+    let ada = "/api/v1/admin/accounts/ada@example.com";
+    world.owner.patch(ada, json!({ "role": "admin" })).await.is(200);
+    world.stop().await;
+}

@@ -32,7 +32,8 @@ impl LiveSetup {
     pub async fn start(pool: PgPool, tail: &Tail) -> Result<(Self, JoinHandle<()>), sqlx::Error> {
         let position = tail.position();
         let mut setup = Setup { position, ..Setup::default() };
-        reload(&pool, &mut setup, &Changed { all: true, keys: true, accounts: true, apps: HashSet::new() }).await?;
+        let all = Changed { all: true, keys: true, accounts: true, ..Changed::default() };
+        reload(&pool, &mut setup, &all).await?;
         let newest = Arc::new(ArcSwap::from_pointee(setup));
         let (told, watched) = watch::channel(position);
         let live = Self { newest: Arc::clone(&newest), position: watched };
@@ -64,6 +65,8 @@ impl LiveSetup {
 #[derive(Debug, Default)]
 struct Changed {
     all: bool,
+    /// Something that is configured, but not in the setup: only its position moves on, since decisions hold as of that.
+    besides: bool,
     keys: bool,
     accounts: bool,
     apps: HashSet<AppId>,
@@ -83,7 +86,7 @@ impl Changed {
                     changed.accounts |=
                         is_deleted || matches!(event, Event::MemberGranted(_) | Event::MemberRemoved(_));
                 }
-                (Event::MasterKeyRotated(_), None) => {}
+                (Event::MasterKeyRotated(_), None) => changed.besides = true,
                 // All that is left of the instance's own is people.
                 (_, None) => changed.accounts = true,
             }
@@ -92,7 +95,7 @@ impl Changed {
     }
 
     fn is_empty(&self) -> bool {
-        !self.all && !self.keys && !self.accounts && self.apps.is_empty()
+        !self.all && !self.besides && !self.keys && !self.accounts && self.apps.is_empty()
     }
 }
 
@@ -104,6 +107,7 @@ async fn follow(pool: PgPool, mut log: Follow, newest: Arc<ArcSwap<Setup>>, told
             Ok(Some(events)) => {
                 let changed = Changed::by(&events);
                 pending.all |= changed.all;
+                pending.besides |= changed.besides;
                 pending.keys |= changed.keys;
                 pending.accounts |= changed.accounts;
                 pending.apps.extend(changed.apps);
