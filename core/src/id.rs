@@ -7,6 +7,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use ulid::Ulid;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{ObjectBuilder, Type},
+    },
+};
 use uuid::Uuid;
 
 /// Why a text is no id of the wanted kind.
@@ -22,8 +29,8 @@ pub struct InvalidId {
 }
 
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $expected:literal;)*) => {$(
-        $(#[$doc])*
+    ($($(#[doc = $doc:literal])* $name:ident = $prefix:literal, $expected:literal;)*) => {$(
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Ulid);
 
@@ -93,6 +100,14 @@ macro_rules! ids {
             }
         }
 
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                id_schema($prefix, concat!($($doc),*))
+            }
+        }
+
+        impl ToSchema for $name {}
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -143,6 +158,14 @@ ids! {
     DataKeyId = "dek_", "a data key id";
     /// Which life of the log this is; a restore begins a new one.
     HistoryId = "his_", "a history id";
+}
+
+fn id_schema(prefix: &str, what: &str) -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(what.trim()))
+        .pattern(Some(format!("^{prefix}[0-7][0-9A-HJKMNP-TV-Z]{{25}}$")))
+        .into()
 }
 
 fn new_ulid() -> Ulid {

@@ -1,11 +1,12 @@
 //! What one run may use: a script's limits, each under the instance's ceiling.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr, $ceiling:expr;)*) => {
         /// The limits of one script. Every field is a whole number in the unit its name ends in.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct Limits {
             $($(#[$doc])* pub $name: $type,)*

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     event::{Actor, FailureReason},
@@ -40,7 +41,7 @@ pub struct Program {
 }
 
 /// What made a run happen, `ctx.invocation_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InvocationType {
     /// A request that waits for the answer.
@@ -58,7 +59,7 @@ pub enum InvocationType {
 }
 
 /// How much of what a run received and answered is kept with its events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
     /// Headers and bodies, each body up to 64 KiB.
@@ -126,7 +127,7 @@ pub struct Answer {
 }
 
 /// How loud a log line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// `log::trace`.
@@ -142,7 +143,7 @@ pub enum LogLevel {
 }
 
 /// One line a script logged.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
     /// How loud.
     pub level: LogLevel,
@@ -152,6 +153,7 @@ pub struct LogLine {
     pub message: String,
     /// What it says it about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value)]
     pub data: Option<Box<RawValue>>,
 }
 
@@ -199,7 +201,7 @@ pub enum Unavailable {
 }
 
 /// Something wrong, or questionable, with a script's source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Diagnostic {
     /// Errors refuse an upload, warnings do not.
     pub severity: Severity,
@@ -212,7 +214,7 @@ pub struct Diagnostic {
 }
 
 /// How bad a [`Diagnostic`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The source is refused.

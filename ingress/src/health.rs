@@ -3,9 +3,10 @@
 use axum::response::{IntoResponse, Json, Response};
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Whether the node can serve, and what serves less well than it should.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Readiness {
     /// Why it cannot serve: the database is away, the schema is another, the committer is stuck. Empty: it can.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -21,7 +22,7 @@ pub trait Health: Send + Sync + 'static {
 }
 
 /// What runs here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Versions {
     /// Of PiCloud.
     pub product: &'static str,

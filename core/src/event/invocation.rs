@@ -1,6 +1,7 @@
 //! Runs of scripts.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     id::{InvocationId, NodeEpoch, RouteId, ScriptId, VersionId},
@@ -122,7 +123,7 @@ impl Failed {
 }
 
 /// How a run can end badly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureReason {
     /// The script threw, or did what cannot be done.

@@ -1,6 +1,7 @@
 //! Routes: which request runs which script.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     id::{RouteId, ScriptId},
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// Whether the caller waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The answer is the script's.
@@ -19,7 +20,7 @@ pub enum Mode {
 }
 
 /// Which pages of other origins may call a route. Absent: none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
     /// Origins as browsers send them, or `*`.
@@ -33,7 +34,7 @@ pub struct Cors {
 }
 
 /// How often a route may be called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
     /// Calls a second, in the long run.

@@ -1,6 +1,7 @@
 //! Scripts and their immutable versions.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     id::{ScriptId, VersionId},
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// What a script is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScriptKind {
     /// It is run.

@@ -12,6 +12,7 @@ use picloud_core::{
 };
 use picloud_projections::setup::Account;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     AdminPlane, Plane,
@@ -30,7 +31,8 @@ use crate::{
 };
 
 /// An account as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
 pub(super) struct AccountForm {
     pub(super) id: AccountId,
     email: String,
@@ -61,27 +63,30 @@ impl AccountForm {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = OwnAccountChanges)]
 pub(super) struct Changes {
     name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPassword {
     current: String,
     new: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PasswordProof)]
 pub(super) struct Password {
     password: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TotpConfirmation)]
 pub(super) struct Confirmation {
     /// What `POST …/totp` told.
     id: String,
@@ -90,7 +95,8 @@ pub(super) struct Confirmation {
 }
 
 /// An authenticator that is offered, and counts once it was confirmed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TotpOffer)]
 pub(super) struct Offer {
     id: SecretId,
     /// To be typed.
@@ -99,18 +105,22 @@ pub(super) struct Offer {
     url: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecoveryCodes)]
 pub(super) struct Confirmed {
     /// Each stands in for the authenticator once. They are shown here and never again.
     recovery_codes: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
 pub(super) struct SessionForm {
     id: SessionId,
     /// Whether it is the one that asks.
     is_this: bool,
+    #[schema(required)]
     address: Option<String>,
+    #[schema(required)]
     agent: Option<String>,
     created_at: Time,
     seen_at: Time,

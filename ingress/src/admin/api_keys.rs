@@ -17,6 +17,7 @@ use picloud_projections::setup::{ApiKey, Setup};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
+use utoipa::ToSchema;
 
 use super::{
     Plane,
@@ -86,8 +87,9 @@ impl Secret {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewApiKey)]
 pub(super) struct NewKey {
     name: String,
     scopes: Vec<String>,
@@ -96,17 +98,22 @@ pub(super) struct NewKey {
     expires_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ApiKey)]
 pub(super) struct KeyForm {
     id: ApiKeyId,
     name: String,
     prefix: String,
     scopes: Vec<Capability>,
+    #[schema(required)]
     app: Option<AppId>,
+    #[schema(required)]
     account: Option<AccountId>,
+    #[schema(required)]
     expires_at: Option<Time>,
     created_at: Time,
     /// When it was last used, about a minute late.
+    #[schema(required)]
     used_at: Option<Time>,
 }
 
@@ -126,7 +133,8 @@ impl KeyForm {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MintedApiKey)]
 pub(super) struct MintedForm {
     #[serde(flatten)]
     form: KeyForm,

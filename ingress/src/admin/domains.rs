@@ -8,6 +8,7 @@ use http::StatusCode;
 use picloud_core::{event::domain, id::DomainId, routing::HostPattern};
 use picloud_projections::setup::{App, Domain};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Plane,
@@ -20,7 +21,8 @@ use super::{
 };
 use crate::problem::{Kind, Problem};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Domain)]
 pub(super) struct DomainForm {
     id: DomainId,
     host: String,
@@ -33,7 +35,7 @@ impl DomainForm {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewDomain {
     host: String,

@@ -11,7 +11,12 @@ use picloud_core::capability::Capability;
 
 use super::{
     Plane, access, account, accounts, api_keys, apps, deploy, domains, env, events, instance, invocations, kv, logs,
-    members, pages, routes, scripts, session,
+    members,
+    openapi::{
+        self,
+        contract::{self, Contract},
+    },
+    pages, routes, scripts, session,
 };
 
 /// What a caller must hold.
@@ -40,11 +45,38 @@ pub struct Endpoint {
     pub requires: Requires,
 }
 
+/// What is told of an endpoint that its handler's signature does not say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    /// Its handler's path.
+    pub(super) handler: &'static str,
+    /// A line for its name, and more.
+    pub(super) lines: &'static [&'static str],
+    /// With which statuses it succeeds. Empty: 200, or 204 without a body.
+    pub(super) succeeds: &'static [u16],
+    /// With which it may be refused besides those that follow from what it requires and takes.
+    pub(super) refused: &'static [u16],
+}
+
 macro_rules! endpoints {
-    ($($method:ident $path:literal, $requires:expr, $handler:path;)*) => {
+    ($($(#[doc = $line:literal])+ $method:ident $path:literal, $requires:expr, $handler:path
+        $(=> $($succeeds:literal)|+)? $(, or $($refused:literal)|+)?;)*) => {
         /// All there is, but for how the node is.
         pub const ENDPOINTS: &[Endpoint] =
             &[$(Endpoint { method: stringify!($method), path: $path, requires: $requires }),*];
+
+        /// The same order, for the document.
+        pub(super) const SAID: &[Said] = &[$(Said {
+            handler: stringify!($handler),
+            lines: &[$($line),+],
+            succeeds: &[$($($succeeds),+)?],
+            refused: &[$($($refused),+)?],
+        }),*];
+
+        /// The same order, for the document.
+        pub(super) fn contracts() -> Vec<Contract> {
+            vec![$(contract::of(&$handler)),*]
+        }
 
         pub(super) fn router(plane: &Plane) -> Router<Plane> {
             let guarded = |requires| from_fn_with_state((Arc::clone(plane), requires), access::guard);
@@ -61,93 +93,178 @@ use Capability::{
 use Requires::{App, Deploy, Instance, Nothing, Principal};
 
 endpoints! {
-    GET "/setup/{link}", Nothing, pages::setup;
-    POST "/setup/{link}", Nothing, pages::set_up;
-    GET "/join/{account}", Nothing, pages::join;
-    POST "/join/{account}", Nothing, pages::joined;
+    /// This document.
+    GET "/api/v1/openapi.json", Nothing, openapi::show;
 
+    /// The page to make the first account at.
+    GET "/setup/{link}", Nothing, pages::show_setup;
+    /// Makes the first account.
+    POST "/setup/{link}", Nothing, pages::set_up, or 403 | 409 | 422 | 429;
+    /// The page to set a password at.
+    GET "/join/{account}", Nothing, pages::show_join;
+    /// Sets the password of an account at its link.
+    POST "/join/{account}", Nothing, pages::joined, or 403 | 409 | 422 | 429;
+
+    /// Shows where this instance is reached, what runs here and how it is.
     GET "/api/v1/admin/instance", Principal, instance::show;
+    /// Puts all data keys under a new master key.
     POST "/api/v1/admin/instance/rotate_master_key", Instance(InstanceManageSettings), instance::rotate_master_key;
 
-    POST "/api/v1/admin/session", Nothing, session::open;
-    GET "/api/v1/admin/session", Principal, session::show;
-    DELETE "/api/v1/admin/session", Principal, session::close;
+    /// Signs in.
+    /// Answers a cookie (`set-cookie`) and its `csrf`, or with `bearer` a `token`. A browser has to say its `origin`.
+    POST "/api/v1/admin/session", Nothing, session::open => 201, or 401 | 403 | 409 | 429;
+    /// Shows who asks and what it may do.
+    GET "/api/v1/admin/session", Principal, session::show, or 404;
+    /// Signs out.
+    DELETE "/api/v1/admin/session", Principal, session::close, or 409;
 
-    GET "/api/v1/admin/account", Principal, account::show;
-    PATCH "/api/v1/admin/account", Principal, account::change;
-    POST "/api/v1/admin/account/password", Principal, account::set_password;
-    POST "/api/v1/admin/account/totp", Principal, account::offer_totp;
-    POST "/api/v1/admin/account/totp/confirm", Principal, account::confirm_totp;
-    POST "/api/v1/admin/account/totp/disable", Principal, account::disable_totp;
-    GET "/api/v1/admin/account/sessions", Principal, account::sessions;
-    DELETE "/api/v1/admin/account/sessions/{session}", Principal, account::end_session;
+    /// Shows one's own account.
+    GET "/api/v1/admin/account", Principal, account::show, or 404;
+    /// Changes one's own name.
+    PATCH "/api/v1/admin/account", Principal, account::change, or 404;
+    /// Sets another password and ends all other sessions.
+    POST "/api/v1/admin/account/password", Principal, account::set_password, or 404 | 429;
+    /// Offers an authenticator, which counts once it is confirmed.
+    POST "/api/v1/admin/account/totp", Principal, account::offer_totp, or 404 | 409;
+    /// Turns the second factor on.
+    /// The recovery codes are shown here and never again.
+    POST "/api/v1/admin/account/totp/confirm", Principal, account::confirm_totp, or 404;
+    /// Turns the second factor off.
+    POST "/api/v1/admin/account/totp/disable", Principal, account::disable_totp, or 404 | 429;
+    /// Lists one's own open sessions.
+    GET "/api/v1/admin/account/sessions", Principal, account::sessions, or 404;
+    /// Ends one of one's own sessions.
+    DELETE "/api/v1/admin/account/sessions/{session}", Principal, account::end_session, or 409;
 
+    /// Lists all accounts.
     GET "/api/v1/admin/accounts", Instance(InstanceManageAccounts), accounts::list;
-    POST "/api/v1/admin/accounts", Instance(InstanceManageAccounts), accounts::create;
+    /// Makes an account.
+    /// Without a `password` its holder is invited, and sets one at the `link` in the answer.
+    POST "/api/v1/admin/accounts", Instance(InstanceManageAccounts), accounts::create => 201;
+    /// Shows an account.
     GET "/api/v1/admin/accounts/{account}", Instance(InstanceManageAccounts), accounts::show;
+    /// Changes an account.
     PATCH "/api/v1/admin/accounts/{account}", Instance(InstanceManageAccounts), accounts::change;
+    /// Ends an account's sessions and keys, at once and on every node.
     POST "/api/v1/admin/accounts/{account}/deactivate", Instance(InstanceManageAccounts), accounts::deactivate;
+    /// Lets the holder of an account in again.
     POST "/api/v1/admin/accounts/{account}/reactivate", Instance(InstanceManageAccounts), accounts::reactivate;
-    POST "/api/v1/admin/accounts/{account}/reset_password", Instance(InstanceManageAccounts), accounts::reset_password;
-    POST "/api/v1/admin/accounts/{account}/join", Nothing, accounts::join;
+    /// Makes a link at which an account's holder sets another password.
+    POST "/api/v1/admin/accounts/{account}/reset_password", Instance(InstanceManageAccounts), accounts::reset_password => 201;
+    /// Sets the password of an account at its link.
+    POST "/api/v1/admin/accounts/{account}/join", Nothing, accounts::join, or 429;
 
+    /// Lists API keys: one's own, or all for who manages accounts.
     GET "/api/v1/admin/api_keys", Principal, api_keys::list;
-    POST "/api/v1/admin/api_keys", Principal, api_keys::mint;
+    /// Makes an API key.
+    /// The key itself is shown here and never again.
+    POST "/api/v1/admin/api_keys", Principal, api_keys::mint => 201, or 404;
+    /// Revokes an API key.
     DELETE "/api/v1/admin/api_keys/{key}", Principal, api_keys::revoke;
 
+    /// Lists the events of the whole instance.
     GET "/api/v1/admin/events", Instance(InstanceReadLog), events::list_instance;
+    /// Streams the events of the whole instance.
     GET "/api/v1/admin/events/stream", Instance(InstanceReadLog), events::stream_instance;
 
+    /// Lists the apps that the caller sees.
     GET "/api/v1/admin/apps", Principal, apps::list;
-    POST "/api/v1/admin/apps", Instance(InstanceCreateApp), apps::create;
+    /// Makes an app.
+    POST "/api/v1/admin/apps", Instance(InstanceCreateApp), apps::create => 201;
+    /// Shows an app.
     GET "/api/v1/admin/apps/{app}", App(AppRead), apps::show;
+    /// Gives an app another name; the old one leads to it from then on.
     PATCH "/api/v1/admin/apps/{app}", App(AppAdmin), apps::rename;
+    /// Deletes an app and all that belongs to it.
+    /// Without its slug as `confirm` it answers 409 and says what that would be.
     DELETE "/api/v1/admin/apps/{app}", App(AppAdmin), apps::delete;
+    /// Pauses an app: calls are answered with 503.
     POST "/api/v1/admin/apps/{app}/pause", App(AppAdmin), apps::pause;
+    /// Lets an app go on.
     POST "/api/v1/admin/apps/{app}/resume", App(AppAdmin), apps::resume;
+    /// Makes an app what a manifest says, in one commit.
+    /// Each change needs its own capability, too; `dry_run` only says what would change.
     POST "/api/v1/admin/apps/{app}/deploy", Deploy, deploy::deploy;
 
+    /// Lists the hosts that lead to an app.
     GET "/api/v1/admin/apps/{app}/domains", App(AppRead), domains::list;
-    POST "/api/v1/admin/apps/{app}/domains", App(AppManageDomains), domains::claim;
+    /// Claims a host.
+    /// 200 when the app has it already.
+    POST "/api/v1/admin/apps/{app}/domains", App(AppManageDomains), domains::claim => 200 | 201;
+    /// Releases a host.
     DELETE "/api/v1/admin/apps/{app}/domains/{domain}", App(AppManageDomains), domains::release;
 
+    /// Lists who has a role on an app.
     GET "/api/v1/admin/apps/{app}/members", App(AppRead), members::list;
-    PUT "/api/v1/admin/apps/{app}/members/{account}", App(AppAdmin), members::grant;
+    /// Makes an account a member, or gives it another role.
+    PUT "/api/v1/admin/apps/{app}/members/{account}", App(AppAdmin), members::grant => 200 | 201;
+    /// Takes an account's role on an app away.
     DELETE "/api/v1/admin/apps/{app}/members/{account}", App(AppAdmin), members::remove;
 
+    /// Lists an app's configuration values.
     GET "/api/v1/admin/apps/{app}/env", App(AppRead), env::list;
+    /// Sets a configuration value. It is in the log: no place for secrets.
     PUT "/api/v1/admin/apps/{app}/env/{name}", App(AppWriteScript), env::set;
+    /// Deletes a configuration value.
     DELETE "/api/v1/admin/apps/{app}/env/{name}", App(AppWriteScript), env::delete;
 
+    /// Lists an app's scripts, without their sources.
     GET "/api/v1/admin/apps/{app}/scripts", App(AppRead), scripts::list;
-    POST "/api/v1/admin/apps/{app}/scripts", App(AppWriteScript), scripts::create;
+    /// Makes a script with its first version.
+    POST "/api/v1/admin/apps/{app}/scripts", App(AppWriteScript), scripts::create => 201;
+    /// Says what is wrong with a source, without storing it.
     POST "/api/v1/admin/apps/{app}/scripts/validate", App(AppRead), scripts::validate;
+    /// Shows a script with the source of its active version.
     GET "/api/v1/admin/apps/{app}/scripts/{script}", App(AppRead), scripts::show;
+    /// Deletes a script with all its versions.
     DELETE "/api/v1/admin/apps/{app}/scripts/{script}", App(AppWriteScript), scripts::delete;
+    /// Lists a script's versions, newest first.
     GET "/api/v1/admin/apps/{app}/scripts/{script}/versions", App(AppRead), scripts::versions::list;
-    POST "/api/v1/admin/apps/{app}/scripts/{script}/versions", App(AppWriteScript), scripts::versions::create;
+    /// Deploys a new version of a script.
+    /// 200 when the newest version is this one already.
+    POST "/api/v1/admin/apps/{app}/scripts/{script}/versions", App(AppWriteScript), scripts::versions::create => 200 | 201;
+    /// Shows a version with its source.
     GET "/api/v1/admin/apps/{app}/scripts/{script}/versions/{version}", App(AppRead), scripts::versions::show;
+    /// Makes a version the one that runs.
     POST "/api/v1/admin/apps/{app}/scripts/{script}/activate", App(AppWriteScript), scripts::activate;
-    POST "/api/v1/admin/apps/{app}/scripts/{script}/invoke", App(AppInvoke), scripts::invoke::invoke;
+    /// Runs a script to try it out.
+    /// A failure of the script is part of the answer, not a problem.
+    POST "/api/v1/admin/apps/{app}/scripts/{script}/invoke", App(AppInvoke), scripts::invoke::invoke, or 409;
 
+    /// Lists an app's routes.
     GET "/api/v1/admin/apps/{app}/routes", App(AppRead), routes::list;
-    POST "/api/v1/admin/apps/{app}/routes", App(AppWriteRoute), routes::bind;
+    /// Binds a route to a script.
+    POST "/api/v1/admin/apps/{app}/routes", App(AppWriteRoute), routes::bind => 201;
+    /// Says which routes a pattern would contradict.
     POST "/api/v1/admin/apps/{app}/routes/check", App(AppRead), routes::check::check;
+    /// Says which route a request finds, and why not the others.
     POST "/api/v1/admin/apps/{app}/routes/match", App(AppRead), routes::matching::preview;
+    /// Shows a route.
     GET "/api/v1/admin/apps/{app}/routes/{route}", App(AppRead), routes::show;
+    /// Replaces all that a route says.
     PUT "/api/v1/admin/apps/{app}/routes/{route}", App(AppWriteRoute), routes::update;
+    /// Unbinds a route.
     DELETE "/api/v1/admin/apps/{app}/routes/{route}", App(AppWriteRoute), routes::unbind;
 
+    /// Lists an app's kv collections.
     GET "/api/v1/admin/apps/{app}/kv", App(AppKvRead), kv::collections;
+    /// Lists the entries of a kv collection.
     GET "/api/v1/admin/apps/{app}/kv/{collection}", App(AppKvRead), kv::list;
+    /// Shows a kv entry.
     GET "/api/v1/admin/apps/{app}/kv/{collection}/{key}", App(AppKvRead), kv::show;
 
+    /// Lists runs, newest first.
     GET "/api/v1/admin/apps/{app}/invocations", App(AppReadLog), invocations::list;
+    /// Shows a run in full: its events, log lines and recording.
     GET "/api/v1/admin/apps/{app}/invocations/{invocation}", App(AppReadLog), invocations::show::show;
 
+    /// Lists what scripts logged and how runs failed, newest first.
     GET "/api/v1/admin/apps/{app}/logs", App(AppReadLog), logs::list;
+    /// Streams what scripts log and how runs fail.
     GET "/api/v1/admin/apps/{app}/logs/stream", App(AppReadLog), logs::stream;
 
+    /// Lists an app's events.
     GET "/api/v1/admin/apps/{app}/events", App(AppReadLog), events::list_app;
+    /// Streams an app's events.
     GET "/api/v1/admin/apps/{app}/events/stream", App(AppReadLog), events::stream_app;
 }

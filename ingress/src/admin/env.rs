@@ -7,6 +7,7 @@ use axum::{
 use http::StatusCode;
 use picloud_core::event::env;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Plane,
@@ -22,14 +23,16 @@ use crate::problem::{Kind, Problem};
 /// The longest value.
 const MAX_VALUE_CHARS: usize = 16 * 1024;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EnvValue)]
 pub(super) struct Variable {
     name: String,
     value: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewEnvValue)]
 pub(super) struct Value {
     value: String,
 }

@@ -8,6 +8,7 @@ use chrono::Utc;
 use picloud_projections::kv::{self, Entry};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{
     Plane,
@@ -20,15 +21,18 @@ use super::{
 };
 use crate::problem::{Kind, Problem};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Collection {
     name: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KvEntry)]
 pub(super) struct EntryForm {
     key: String,
+    #[schema(value_type = serde_json::Value)]
     value: Box<RawValue>,
+    #[schema(required)]
     expires_at: Option<Time>,
 }
 
@@ -38,7 +42,7 @@ impl EntryForm {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     #[serde(default)]

@@ -8,6 +8,7 @@ use http::StatusCode;
 use picloud_core::{event::member, id::AccountId, policy::AppRole};
 use picloud_projections::setup::{App, Member, Setup};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Plane,
@@ -21,7 +22,8 @@ use super::{
 };
 use crate::problem::{Kind, Problem};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Member)]
 pub(super) struct MemberForm {
     account: AccountId,
     email: String,
@@ -43,8 +45,9 @@ impl MemberForm {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Membership)]
 pub(super) struct Wanted {
     role: AppRole,
 }

@@ -3,6 +3,7 @@
 //! - `endpoints` is the table of what there is and which capability each needs; `access` enforces it, once, for all.
 //! - A file a resource answers them. Whoever changes something decides on a picture of the app, and `write` appends the
 //!   decision if that picture still holds, or lets it be decided anew.
+//! - `openapi` documents it, read off that table and its handlers.
 //! - [`first_start`] makes the first app and the first key.
 //!
 //! Scripts never answer here: they are on the data plane's origin.
@@ -31,6 +32,7 @@ mod members;
 mod moment;
 mod names;
 mod near;
+mod openapi;
 mod page;
 mod pages;
 mod params;

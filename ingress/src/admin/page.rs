@@ -1,7 +1,16 @@
 //! Lists as pages: `{items, cursor}`, where a cursor asks for what comes after.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr,
+        schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type},
+    },
+};
 
 use super::access::short;
 use crate::problem::{Kind, Problem};
@@ -21,11 +30,40 @@ pub(super) struct Page<T> {
     pub(super) cursor: Option<String>,
 }
 
+impl<T: ToSchema> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
+        let cursor = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("Where the next page begins; null when this is the last."));
+        ObjectBuilder::new()
+            .property("items", items)
+            .property("cursor", cursor)
+            .required("items")
+            .required("cursor")
+            .into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
+}
+
 /// Which page is wanted.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
+    /// How many items the page has at most.
+    #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub(super) limit: Option<usize>,
+    /// What the page before gave.
     pub(super) cursor: Option<String>,
 }
 

@@ -4,11 +4,17 @@
 use axum::{
     body::Bytes,
     extract::{Path, State},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
-use super::{Plane, access::Asker, cookie, first::NewOwner};
+use super::{
+    Plane,
+    access::Asker,
+    cookie,
+    first::NewOwner,
+    openapi::{Html, Told},
+};
 use crate::problem::Problem;
 
 /// The stylesheet, in the page itself: [`POLICY`] allows what has this hash and nothing else.
@@ -44,7 +50,7 @@ fn token(uri: &Uri) -> String {
 }
 
 /// Shows the form for the first account.
-pub(super) async fn setup(uri: Uri) -> Response {
+pub(super) async fn show_setup(uri: Uri) -> Told<Html> {
     setup_form(&token(&uri), None, "", "")
 }
 
@@ -56,7 +62,7 @@ pub(super) async fn set_up(
     headers: HeaderMap,
     uri: Uri,
     body: Bytes,
-) -> Response {
+) -> Told<Html> {
     let form = Form::read(&body);
     let (token, email, name) = (form.field("token"), form.field("email"), form.field("name"));
     if let Err(problem) = cookie::is_same_origin(&headers, &uri) {
@@ -70,7 +76,7 @@ pub(super) async fn set_up(
 }
 
 /// Shows the form for a password.
-pub(super) async fn join(uri: Uri) -> Response {
+pub(super) async fn show_join(uri: Uri) -> Told<Html> {
     join_form(&token(&uri), None)
 }
 
@@ -82,7 +88,7 @@ pub(super) async fn joined(
     headers: HeaderMap,
     uri: Uri,
     body: Bytes,
-) -> Response {
+) -> Told<Html> {
     let form = Form::read(&body);
     let token = form.field("token");
     if let Err(problem) = cookie::is_same_origin(&headers, &uri) {
@@ -94,7 +100,7 @@ pub(super) async fn joined(
     }
 }
 
-fn setup_form(token: &str, problem: Option<&Problem>, email: &str, name: &str) -> Response {
+fn setup_form(token: &str, problem: Option<&Problem>, email: &str, name: &str) -> Told<Html> {
     let fields = format!(
         "<label>Your name<input name=\"name\" value=\"{}\" autocomplete=\"name\" required maxlength=\"100\" autofocus></label>\
          <label>Email, to sign in with<input name=\"email\" type=\"email\" value=\"{}\" autocomplete=\"username\" required></label>\
@@ -106,13 +112,13 @@ fn setup_form(token: &str, problem: Option<&Problem>, email: &str, name: &str) -
     form("Welcome to PiCloud", "Make the account that owns this instance.", token, problem, &fields, "Make it")
 }
 
-fn join_form(token: &str, problem: Option<&Problem>) -> Response {
+fn join_form(token: &str, problem: Option<&Problem>) -> Told<Html> {
     let fields = "<label>Password<input name=\"password\" type=\"password\" autocomplete=\"new-password\" minlength=\"10\" \
                   required autofocus><small>At least 10 characters. A few words make a good one.</small></label>";
     form("Set your password", "Nobody else gets to know it.", token, problem, fields, "Set it")
 }
 
-fn form(title: &str, lead: &str, token: &str, problem: Option<&Problem>, fields: &str, button: &str) -> Response {
+fn form(title: &str, lead: &str, token: &str, problem: Option<&Problem>, fields: &str, button: &str) -> Told<Html> {
     let status = problem.map_or(StatusCode::OK, |problem| problem.kind().status());
     let told = problem.map_or_else(String::new, |problem| {
         format!("<p class=\"problem\" role=\"alert\">{}</p>", escape(problem.detail()))
@@ -125,12 +131,12 @@ fn form(title: &str, lead: &str, token: &str, problem: Option<&Problem>, fields:
     page(status, title, &body)
 }
 
-fn done(told: &str) -> Response {
+fn done(told: &str) -> Told<Html> {
     let body = format!("<h1>Done</h1><p>{told}</p><pre>picloud login</pre>");
     page(StatusCode::OK, "Done", &body)
 }
 
-fn page(status: StatusCode, title: &str, body: &str) -> Response {
+fn page(status: StatusCode, title: &str, body: &str) -> Told<Html> {
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · PiCloud</title>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -140,7 +146,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (header::CONTENT_SECURITY_POLICY, policy()),
     ];
-    (status, headers, html).into_response()
+    (status, headers, html).into_response().into()
 }
 
 fn escape(text: &str) -> String {

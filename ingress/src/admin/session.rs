@@ -2,11 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::{
-    Json as Answer,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{Json as Answer, extract::State, response::IntoResponse};
 use http::{HeaderMap, StatusCode, Uri, header};
 use picloud_core::{
     capability::Capability,
@@ -17,6 +13,7 @@ use picloud_core::{
 use picloud_projections::setup::Account;
 use serde::{Deserialize, Serialize};
 use tracing::info;
+use utoipa::ToSchema;
 
 use super::{
     AdminPlane, Plane,
@@ -24,8 +21,9 @@ use super::{
     account::AccountForm,
     body::Json,
     cookie, names,
+    openapi::Told,
     time::Time,
-    write::database,
+    write::{NoContent, Shown, database},
 };
 use crate::{
     auth::{Busy, Factor, RecoveryCodes, SecretKind, SecretsError, Session, Token, TooMany, take_step},
@@ -36,7 +34,7 @@ use crate::{
 const PLAIN_HTTP: &str = "this instance is reached over plain http: whoever is on the network can read passwords and \
                           sessions; put TLS in front of it, see docs/security.md";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
     email: String,
@@ -48,7 +46,7 @@ pub(super) struct Credentials {
     bearer: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SignedIn {
     account: AccountForm,
     session: SessionId,
@@ -69,7 +67,7 @@ pub(super) async fn open(
     headers: HeaderMap,
     uri: Uri,
     Json(given): Json<Credentials>,
-) -> Result<Response, Problem> {
+) -> Result<Told<Shown<SignedIn>>, Problem> {
     if !given.bearer {
         cookie::is_same_origin(&headers, &uri)?;
     }
@@ -93,7 +91,7 @@ pub(super) async fn open(
         warning: (!is_https).then_some(PLAIN_HTTP),
     };
     let response = (StatusCode::CREATED, Answer(signed_in)).into_response();
-    Ok(if given.bearer { response } else { cookie::kept(response, &token, is_https) })
+    Ok(if given.bearer { response } else { cookie::kept(response, &token, is_https) }.into())
 }
 
 /// The account whose password this is. Whatever is wrong, it takes as long and is told the same.
@@ -181,7 +179,7 @@ async fn begin(
 }
 
 /// Who asks, and what it may do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WhoAmI {
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<AccountForm>,
@@ -196,11 +194,14 @@ pub(super) struct WhoAmI {
     capabilities: Vec<Capability>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OwnApiKey)]
 struct KeyOfMine {
     id: ApiKeyId,
     scopes: Vec<Capability>,
+    #[schema(required)]
     app: Option<AppId>,
+    #[schema(required)]
     expires_at: Option<Time>,
 }
 
@@ -225,13 +226,13 @@ pub(super) async fn show(State(plane): State<Plane>, caller: Caller) -> Result<A
     }))
 }
 
-pub(super) async fn close(State(plane): State<Plane>, caller: Caller) -> Result<Response, Problem> {
+pub(super) async fn close(State(plane): State<Plane>, caller: Caller) -> Result<Told<NoContent>, Problem> {
     caller.person()?;
     let Principal::Account { account, session, .. } = caller.principal else {
         return Err(Problem::new(Kind::Forbidden, "a key has no session to end"));
     };
     plane.end_sessions(&caller.actor(), account, &[session], session::ClosedBy::SignedOut).await?;
-    Ok(cookie::cleared(StatusCode::NO_CONTENT.into_response()))
+    Ok(cookie::cleared(StatusCode::NO_CONTENT.into_response()).into())
 }
 
 impl AdminPlane {

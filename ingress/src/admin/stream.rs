@@ -6,10 +6,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::{body::Body, response::IntoResponse};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use picloud_core::{
@@ -25,7 +22,13 @@ use tokio::{
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tracing::warn;
 
-use super::{AdminPlane, access::Caller, events::Scope, write::database};
+use super::{
+    AdminPlane,
+    access::Caller,
+    events::Scope,
+    openapi::{Events, Told},
+    write::database,
+};
 use crate::problem::Problem;
 
 /// How often a quiet stream says that it lives.
@@ -36,8 +39,11 @@ const BUFFER: usize = 16;
 
 /// What a stream tells.
 pub(super) trait Telling: Send + Sync + 'static {
+    /// What it tells of.
+    type Data: Serialize + Send;
+
     /// The data of an event's frames, in order; nothing where it is not wanted.
-    fn tell(&mut self, recorded: &Recorded) -> impl Future<Output = Vec<String>> + Send;
+    fn tell(&mut self, recorded: &Recorded) -> impl Future<Output = Vec<Self::Data>> + Send;
 }
 
 /// Who reads, and from where.
@@ -50,12 +56,12 @@ pub(super) struct Listener<'a> {
 }
 
 /// Opens the stream from where the reader stood.
-pub(super) async fn open(
+pub(super) async fn open<T: Telling>(
     plane: Arc<AdminPlane>,
     listener: Listener<'_>,
     scope: Scope,
-    telling: impl Telling,
-) -> Result<Response, Problem> {
+    telling: T,
+) -> Result<Told<Events<T::Data>>, Problem> {
     let Listener { caller, needs, headers, after } = listener;
     // A reconnecting EventSource repeats its first URL: where it got to is in the header.
     let given = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
@@ -75,7 +81,7 @@ pub(super) async fn open(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // nginx would keep frames until its buffer is full.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(response.into())
 }
 
 impl AdminPlane {
@@ -183,6 +189,8 @@ impl<T: Telling> Stream<T> {
     async fn events(&mut self, events: &[Recorded]) -> Result<(), Gone> {
         for recorded in events {
             let told = self.telling.tell(recorded).await;
+            let told: Vec<String> =
+                told.iter().map(|data| serde_json::to_string(data).expect("frames are plain data")).collect();
             let Some((last, first)) = told.split_last() else { continue };
             // Only the last frame of an event says where to go on: a break before it tells the event again, whole.
             for data in first {

@@ -12,5 +12,6 @@ mod invocations;
 mod kv;
 mod logs;
 mod matrix;
+mod openapi;
 mod routes;
 mod scripts;

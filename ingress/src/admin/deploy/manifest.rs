@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use picloud_core::{event::script::ScriptKind, limits::Limits, routing::conflict};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::{
     admin::{
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// An app, or a part of one, as it shall be.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct Manifest {
     /// The app it was written for; checked against the path.
@@ -36,8 +37,9 @@ pub(in crate::admin) struct Manifest {
     prune: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ManifestScript)]
 struct ScriptSaid {
     name: String,
     kind: Option<ScriptKind>,

@@ -14,7 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 use axum::{
     Json as Answer,
     extract::{Path, State},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use http::StatusCode;
 use picloud_core::{
@@ -24,6 +24,7 @@ use picloud_core::{
 };
 use picloud_projections::{scripts::Latest, setup::App};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::{
     manifest::{Manifest, Wanted},
@@ -34,13 +35,14 @@ use super::{
     access::{Caller, visible_app},
     body::Json,
     names,
+    openapi::Told,
     params::Params,
     scripts::{source::Found, ulid_now},
     write::{Refused, Shown, Tries, Written},
 };
 use crate::problem::{Kind, Problem};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct How {
     /// Only say what would change.
@@ -48,7 +50,8 @@ pub(super) struct How {
     dry_run: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Deployment)]
 pub(super) struct Deployed {
     app: AppForm,
     dry_run: bool,
@@ -57,10 +60,12 @@ pub(super) struct Deployed {
     diagnostics: Vec<Found>,
     /// Where the manifest's routes answer.
     urls: Vec<String>,
+    #[schema(required)]
     cursor: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeployedApp)]
 struct AppForm {
     id: AppId,
     slug: String,
@@ -72,7 +77,7 @@ pub(super) async fn deploy(
     Path(named): Path<String>,
     Params(how): Params<How>,
     Json(manifest): Json<Manifest>,
-) -> Result<Response, Problem> {
+) -> Result<Told<Written<Shown<Deployed>>>, Problem> {
     // Before anything is said about the manifest: who may not see the app learns nothing.
     let target = plane.target(&caller, &named, manifest.create_app)?;
     manifest.is_for(&named, target.app())?;
@@ -151,15 +156,15 @@ impl AdminPlane {
         committed: Option<Position>,
         diagnostics: Vec<Found>,
         how: How,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Told<Written<Shown<Deployed>>>, Problem> {
         let Plan { app, slug, changes, hosts, routes, .. } = plan;
         let urls = urls::of(&self.urls.public, &hosts, &routes);
         let mut deployed =
             Deployed { app: AppForm { id: app, slug }, dry_run: how.dry_run, changes, diagnostics, urls, cursor: None };
-        let Some(position) = committed else { return Ok(Answer(deployed).into_response()) };
+        let Some(position) = committed else { return Ok(Answer(deployed).into_response().into()) };
         let cursor = self.seal(&*self.cursor_key(Some(app)).await?, position);
         deployed.cursor = Some(cursor.clone());
-        Ok(Written { status: StatusCode::OK, cursor, body: Shown(deployed) }.into_response())
+        Ok(Written { status: StatusCode::OK, cursor, body: Shown(deployed) }.into_response().into())
     }
 }
 

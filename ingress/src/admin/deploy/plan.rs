@@ -15,6 +15,7 @@ use picloud_projections::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use ulid::Ulid;
+use utoipa::ToSchema;
 
 use super::manifest::{ScriptWanted, Wanted};
 use crate::{
@@ -60,7 +61,7 @@ impl Plan {
 }
 
 /// What happens to one thing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Change {
     pub(super) action: Action,
     pub(super) kind: ChangeKind,
@@ -68,8 +69,10 @@ pub(super) struct Change {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) detail: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value)]
     pub(super) before: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value)]
     pub(super) after: Option<Value>,
     /// A unified diff of its text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,8 +80,9 @@ pub(super) struct Change {
 }
 
 /// What kind of change it is. An older version made active again is an update, as its detail says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ChangeAction)]
 pub(super) enum Action {
     Create,
     Update,
@@ -87,7 +91,7 @@ pub(super) enum Action {
 }
 
 /// What kind of thing changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ChangeKind {
     App,

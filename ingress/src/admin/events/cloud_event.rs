@@ -10,6 +10,7 @@ use picloud_core::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     admin::{AdminPlane, time::Time},
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// What absent attributes are left out of, as CloudEvents wants.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in crate::admin) struct CloudEvent {
     specversion: &'static str,
     id: EventId,
@@ -42,6 +43,7 @@ pub(in crate::admin) struct CloudEvent {
     cursor: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<Position>,
+    #[schema(value_type = serde_json::Value)]
     data: Box<RawValue>,
 }
 

@@ -10,6 +10,7 @@ use picloud_core::{
     },
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::direction;
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     problem::{Kind, Problem},
 };
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct ListParams {
     /// `kv.set`, or a noun for all its kinds; several with commas.
@@ -35,7 +36,7 @@ pub(in crate::admin) struct ListParams {
     limit: Option<usize>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct StreamParams {
     kind: Option<String>,

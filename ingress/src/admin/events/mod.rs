@@ -3,7 +3,7 @@
 mod cloud_event;
 mod filter;
 
-use axum::{Json as Answer, extract::State, response::Response};
+use axum::{Json as Answer, extract::State};
 use http::HeaderMap;
 use picloud_core::{
     capability::Capability,
@@ -20,6 +20,7 @@ use self::filter::{ListParams, StreamParams};
 use super::{
     AdminPlane, Plane,
     access::{Caller, InApp},
+    openapi::{Events, Told},
     page::Page,
     params::Params,
     stream::{self, Listener, Telling},
@@ -48,7 +49,7 @@ pub(super) async fn stream_app(
     InApp(app): InApp,
     headers: HeaderMap,
     Params(params): Params<StreamParams>,
-) -> Result<Response, Problem> {
+) -> Result<Told<Events<CloudEvent>>, Problem> {
     follow(plane, caller, (Capability::AppReadLog, Some(app.id)), &headers, &params).await
 }
 
@@ -57,7 +58,7 @@ pub(super) async fn stream_instance(
     caller: Caller,
     headers: HeaderMap,
     Params(params): Params<StreamParams>,
-) -> Result<Response, Problem> {
+) -> Result<Told<Events<CloudEvent>>, Problem> {
     follow(plane, caller, (Capability::InstanceReadLog, None), &headers, &params).await
 }
 
@@ -67,7 +68,7 @@ async fn follow(
     needs: (Capability, Option<AppId>),
     headers: &HeaderMap,
     params: &StreamParams,
-) -> Result<Response, Problem> {
+) -> Result<Told<Events<CloudEvent>>, Problem> {
     let scope = Scope::new(&plane, needs.1).await?;
     let telling = Matching { filter: params.filter(needs.1)?, scope: scope.clone() };
     let listener = Listener { caller, needs, headers, after: params.after.as_deref() };
@@ -81,11 +82,13 @@ struct Matching {
 }
 
 impl Telling for Matching {
-    async fn tell(&mut self, recorded: &Recorded) -> Vec<String> {
+    type Data = CloudEvent;
+
+    async fn tell(&mut self, recorded: &Recorded) -> Vec<CloudEvent> {
         if !self.filter.matches(recorded) {
             return Vec::new();
         }
-        vec![serde_json::to_string(&self.scope.show(recorded)).expect("events are plain data")]
+        vec![self.scope.show(recorded)]
     }
 }
 

@@ -20,6 +20,7 @@ use picloud_core::{
     run::InvocationType,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     AdminPlane, Plane,
@@ -39,7 +40,7 @@ const MAX_LOOKED_AT: usize = 20_000;
 /// How many are read at once.
 const CHUNK: usize = 1_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Id or name.
@@ -51,34 +52,41 @@ pub(super) struct Wanted {
 }
 
 /// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = InvocationStatus)]
 pub(super) enum Status {
     Running,
     Ok,
     Failed,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Invocation)]
 pub(super) struct Run {
     id: InvocationId,
     status: Status,
     script: ScriptId,
     version: VersionId,
+    #[schema(required)]
     route: Option<RouteId>,
     invocation_type: InvocationType,
     attempt: u16,
+    #[schema(required)]
     request_id: Option<RequestId>,
     /// Whose call it was, where it had a principal.
+    #[schema(required)]
     actor: Option<String>,
     started_at: Time,
+    #[schema(required)]
     ended_at: Option<Time>,
     #[serde(flatten)]
     end: Option<End>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = InvocationEnd)]
 enum End {
     Ok {
         http_status: u16,
@@ -89,7 +97,9 @@ enum End {
     Failed {
         reason: FailureReason,
         message: String,
+        #[schema(required)]
         line: Option<u32>,
+        #[schema(required)]
         limit: Option<String>,
         duration_us: u64,
         runs: u32,

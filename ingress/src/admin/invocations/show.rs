@@ -17,6 +17,7 @@ use picloud_core::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{Run, not_found};
 use crate::{
@@ -35,7 +36,8 @@ const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 /// More events than this are to be looked up by `?root=` in the list of events.
 const MAX_TIMELINE: usize = 1_000;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InvocationDetail)]
 pub(in crate::admin) struct Detail {
     #[serde(flatten)]
     run: Run,
@@ -43,10 +45,13 @@ pub(in crate::admin) struct Detail {
     /// How many lines were cut for being over the run's limit.
     logs_dropped: u32,
     /// What it received; null where that was not recorded, or its key was erased.
+    #[schema(value_type = serde_json::Value)]
     request: Option<Box<RawValue>>,
     /// What it answered.
+    #[schema(value_type = serde_json::Value)]
     response: Option<Box<RawValue>>,
     /// What it learnt from outside itself.
+    #[schema(value_type = serde_json::Value)]
     journal: Option<Box<RawValue>>,
     /// Its events and those that follow from it, in order.
     timeline: Vec<CloudEvent>,

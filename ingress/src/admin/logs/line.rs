@@ -12,38 +12,48 @@ use picloud_core::{
 use picloud_projections::setup::App;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::Wanted;
 use crate::admin::{events::Scope, time::Time};
 
 /// What a script said, or (with a `reason`) how a run of it failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LogEntry)]
 pub(in crate::admin) struct Line {
     /// When it became durable, with the run's end.
     time: Time,
     level: LogLevel,
     /// Null when the script is deleted.
+    #[schema(required)]
     script_name: Option<String>,
     /// Null when the run's beginning is not in the log any more.
+    #[schema(required)]
     script: Option<ScriptId>,
+    #[schema(required)]
     version: Option<VersionId>,
     invocation: InvocationId,
+    #[schema(required)]
     request_id: Option<RequestId>,
     /// Since the run began.
     after_us: u64,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value)]
     data: Option<Box<RawValue>>,
     #[serde(flatten)]
     failure: Option<Failure>,
     cursor: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LoggedFailure)]
 struct Failure {
     reason: FailureReason,
     /// Where in the script.
+    #[schema(required)]
     line: Option<u32>,
+    #[schema(required)]
     limit: Option<String>,
 }
 

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{
     Wanted,
-    line::{self, Origin},
+    line::{self, Line, Origin},
 };
 use crate::{
     admin::{
@@ -64,7 +64,9 @@ impl Live {
 }
 
 impl Telling for Live {
-    async fn tell(&mut self, recorded: &Recorded) -> Vec<String> {
+    type Data = Line;
+
+    async fn tell(&mut self, recorded: &Recorded) -> Vec<Line> {
         if recorded.event.app != Some(self.app) {
             return Vec::new();
         }
@@ -87,8 +89,7 @@ impl Telling for Live {
         }
         let setup = self.plane.setup.get();
         let app = setup.apps.get(&self.app).map(Arc::as_ref);
-        let lines = line::lines(recorded, origin, &self.wanted, app, &self.scope);
-        lines.iter().map(|line| serde_json::to_string(line).expect("lines are plain data")).collect()
+        line::lines(recorded, origin, &self.wanted, app, &self.scope)
     }
 }
 

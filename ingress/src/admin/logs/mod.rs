@@ -7,7 +7,7 @@ mod line;
 mod live;
 mod walk;
 
-use axum::{Json as Answer, extract::State, response::Response};
+use axum::{Json as Answer, extract::State};
 use http::HeaderMap;
 use picloud_core::{
     capability::Capability,
@@ -16,12 +16,14 @@ use picloud_core::{
 };
 use picloud_projections::setup::App;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use self::{line::Line, live::Live, walk::Walk};
 use super::{
     Plane,
     access::{Caller, InApp},
     events::Scope,
+    openapi::{Events, Told},
     page::{self, Page},
     params::Params,
     scripts,
@@ -29,7 +31,7 @@ use super::{
 };
 use crate::problem::Problem;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     /// Id or name.
@@ -41,7 +43,7 @@ pub(super) struct ListParams {
     limit: Option<usize>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamParams {
     script: Option<String>,
@@ -90,7 +92,7 @@ pub(super) async fn stream(
     InApp(app): InApp,
     headers: HeaderMap,
     Params(params): Params<StreamParams>,
-) -> Result<Response, Problem> {
+) -> Result<Told<Events<Line>>, Problem> {
     let scope = Scope::new(&plane, Some(app.id)).await?;
     let wanted = Wanted::new(&app, params.script.as_deref(), params.level, params.invocation)?;
     let needs = (Capability::AppReadLog, Some(app.id));

@@ -7,6 +7,7 @@ use picloud_core::{
 };
 use picloud_projections::setup::Route;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{RouteForm, pattern_text, wanted};
 use crate::{
@@ -14,15 +15,17 @@ use crate::{
     problem::{Kind, Problem},
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PatternToCheck)]
 pub(in crate::admin) struct Asked {
     method: Option<String>,
     host: Option<String>,
     path: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RouteCheck)]
 pub(in crate::admin) struct Checked {
     /// As it would be shown.
     pattern: String,

@@ -7,6 +7,7 @@ use picloud_core::{
 };
 use picloud_projections::setup::{App, Route};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{RouteForm, pattern_text};
 use crate::{
@@ -20,17 +21,20 @@ use crate::{
 /// More near misses than this help nobody.
 const MAX_NEAR: usize = 20;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RequestToMatch)]
 pub(in crate::admin) struct Asked {
     method: String,
     host: String,
     path: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RouteMatch)]
 pub(in crate::admin) struct Preview {
     /// The route that answers; none: the request is refused with `status`.
+    #[schema(required)]
     route: Option<RouteForm>,
     /// What a request is answered that no route takes: 404 or 405.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,6 +42,7 @@ pub(in crate::admin) struct Preview {
     /// What its `:names` caught.
     params: Vec<(String, String)>,
     /// What its `*` stands for.
+    #[schema(required)]
     rest: Option<String>,
     /// Whether a domain of the app leads the host here. Without one, no request gets as far as the routes.
     host_leads_here: bool,
@@ -45,7 +50,8 @@ pub(in crate::admin) struct Preview {
     others: Vec<Near>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NearMiss)]
 pub(in crate::admin) struct Near {
     id: RouteId,
     pattern: String,

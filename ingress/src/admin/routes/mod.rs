@@ -42,14 +42,19 @@ pub(super) struct RouteForm {
     id: RouteId,
     /// `ANY` or one method.
     method: String,
+    #[schema(required)]
     host: Option<String>,
     path: String,
     script: ScriptId,
+    #[schema(required)]
     script_name: Option<String>,
     mode: Mode,
     record: Record,
+    #[schema(required)]
     cors: Option<Cors>,
+    #[schema(required)]
     rate_limit: Option<RateLimit>,
+    #[schema(required)]
     rate_limit_per_address: Option<RateLimit>,
     created_at: Time,
 }

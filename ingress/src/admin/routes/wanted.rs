@@ -7,6 +7,7 @@ use picloud_core::{
     run::Record,
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::{
     admin::access::short,
@@ -14,8 +15,9 @@ use crate::{
 };
 
 /// All that a route says but its script, as a manifest has it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ManifestRoute)]
 pub(in crate::admin) struct RouteSaid {
     pub(in crate::admin) method: Option<String>,
     pub(in crate::admin) host: Option<String>,
@@ -30,8 +32,9 @@ pub(in crate::admin) struct RouteSaid {
 }
 
 /// A route as the API takes it. Spelt out: serde cannot refuse unknown fields through `flatten`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewRoute)]
 pub(in crate::admin) struct RouteBody {
     method: Option<String>,
     host: Option<String>,

@@ -48,7 +48,7 @@ pub(in crate::admin) struct Input {
     body_base64: Option<String>,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum OneOrMany {
     One(String),

@@ -47,6 +47,7 @@ pub(super) struct ScriptForm {
     name: String,
     kind: ScriptKind,
     created_at: Time,
+    #[schema(required)]
     active: Option<ActiveForm>,
 }
 

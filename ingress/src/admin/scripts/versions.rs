@@ -56,8 +56,10 @@ pub(in crate::admin) struct VersionForm {
     number: u32,
     sha256: String,
     limits: Limits,
+    #[schema(required)]
     message: Option<String>,
     /// Who deployed it.
+    #[schema(required)]
     actor: Option<String>,
     actor_kind: ActorKind,
     created_at: Time,
