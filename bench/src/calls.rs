@@ -24,7 +24,7 @@ pub async fn measure(
     eprintln!("calls");
     let pool = database(cluster, "calls").await?;
     let naive_pool = database(naive_cluster, "naive").await?;
-    let ours = start_picloud(bench, &url(cluster, "calls")).await?;
+    let ours = start_picloud(bench, &url(cluster, "calls"), &[]).await?;
     let no_log = start_peer(bench, "no-log", None).await?;
     let naive = start_peer(bench, "transaction-a-request", Some(&url(naive_cluster, "naive"))).await?;
 
@@ -87,7 +87,7 @@ pub async fn measure(
     Ok(())
 }
 
-fn calls(what: String, found: &[wrk::Found]) -> report::Line {
+pub fn calls(what: String, found: &[wrk::Found]) -> report::Line {
     let rates: Vec<f64> = found.iter().map(|found| found.per_second).collect();
     let line = report::line(what, "calls/s", &rates);
     let median = found.iter().find(|found| found.per_second == line.median).copied();
@@ -97,11 +97,11 @@ fn calls(what: String, found: &[wrk::Found]) -> report::Line {
     }
 }
 
-fn at(service: &Service, path: &str) -> String {
+pub fn at(service: &Service, path: &str) -> String {
     format!("http://127.0.0.1:{}{path}", service.port)
 }
 
-fn url(cluster: &Embedded, database: &str) -> String {
+pub fn url(cluster: &Embedded, database: &str) -> String {
     let url = cluster.url();
     let (server, query) = url.split_once('?').unwrap_or((&url, ""));
     let server = server.rsplit_once('/').map_or(server, |(server, _)| server);
@@ -113,7 +113,7 @@ async fn wal_position(pool: &sqlx::PgPool) -> anyhow::Result<i64> {
 }
 
 /// Starts the service and deploys the benchmark's scripts as a user would.
-pub async fn start_picloud(bench: &Bench, database_url: &str) -> anyhow::Result<Service> {
+pub async fn start_picloud(bench: &Bench, database_url: &str, flags: &[&str]) -> anyhow::Result<Service> {
     let data_dir = bench.work.join("service");
     std::fs::create_dir_all(&data_dir)?;
     let (port, admin_port) = (free_port()?, free_port()?);
@@ -124,6 +124,7 @@ pub async fn start_picloud(bench: &Bench, database_url: &str) -> anyhow::Result<
         "--admin-listen",
         &format!("127.0.0.1:{admin_port}"),
     ]);
+    command.args(flags);
     let service = Service::start(command, port, &bench.work.join("picloud.log"), "/readyz").await?;
     deploy(bench, &data_dir).await?;
     Ok(service)

@@ -3,6 +3,7 @@
 //! Everything shares the machine: the load, the service and PostgreSQL. So ratios of the same run are worth something, and
 //! figures of different runs are not to be compared.
 
+mod admin;
 mod append;
 mod calls;
 mod idle;
@@ -41,7 +42,7 @@ struct Arguments {
     /// Callers at once, for the calls.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     connections: Vec<usize>,
-    /// Only these parts: append, calls, idle.
+    /// Only these parts: append, calls, admin, idle.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -102,6 +103,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         calls::measure(&bench, &ours, &naive, &mut report).await?;
         naive.stop().await?;
         ours.stop().await?;
+    }
+    if wants("admin") {
+        let cluster = Embedded::start(&bench.work.join("admin"), &Search::system()).await?;
+        admin::measure(&bench, &cluster, &mut report).await?;
+        cluster.stop().await?;
     }
     if wants("idle") {
         idle::measure(&bench, &mut report).await?;

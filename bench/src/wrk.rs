@@ -16,19 +16,28 @@ pub struct Found {
 
 /// Posts the same JSON from a number of connections for a while. Every answer has to be a success.
 pub async fn post(work: &Path, url: &str, connections: usize, lasting: Duration) -> anyhow::Result<Found> {
-    let script = work.join("post.lua");
-    fs::write(
-        &script,
-        r#"wrk.method = "POST"
+    let request = r#"wrk.method = "POST"
 wrk.body = '{"name":"zed","count":7}'
 wrk.headers["content-type"] = "application/json"
-done = function(summary, latency, requests)
+"#;
+    load(work, request, url, connections, lasting).await
+}
+
+/// Gets the same thing with a key, as [`post`] does.
+pub async fn get(work: &Path, url: &str, key: &str, connections: usize, lasting: Duration) -> anyhow::Result<Found> {
+    let request = format!("wrk.headers[\"authorization\"] = \"Bearer {key}\"\n");
+    load(work, &request, url, connections, lasting).await
+}
+
+async fn load(work: &Path, request: &str, url: &str, connections: usize, lasting: Duration) -> anyhow::Result<Found> {
+    let script = work.join("load.lua");
+    let counted = r#"done = function(summary, latency, requests)
   io.write(string.format("RESULT %d %d %d %d %d %d\n", summary.requests, summary.duration,
     latency:percentile(50), latency:percentile(99),
     summary.errors.status, summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
 end
-"#,
-    )?;
+"#;
+    fs::write(&script, [request, counted].concat())?;
     let output = Command::new("wrk")
         .args(["--threads", "1", "--connections", &connections.to_string(), "--latency", "--timeout", "30s"])
         .args(["--duration", &format!("{}s", lasting.as_secs())])

@@ -275,7 +275,7 @@ async fn caller(plane: &AdminPlane, parts: &Parts, asker: Asker, setup: &Setup) 
         return Err(cookie::cleared(refused(problem)));
     };
     if let Credential::Session(token) = &caller.credential {
-        cookie::is_our_page(parts, token).map_err(refused)?;
+        cookie::is_our_page(parts, token, &plane.urls.admin).map_err(refused)?;
     }
     Ok(caller)
 }

@@ -50,11 +50,11 @@ pub(super) fn cleared(mut response: Response) -> Response {
 
 /// Refuses a request that changes something unless a page of this very origin sent it: a browser sends cookies along
 /// whoever asks it to.
-pub(super) fn is_our_page(parts: &Parts, token: &Token) -> Result<(), Problem> {
+pub(super) fn is_our_page(parts: &Parts, token: &Token, admin_url: &str) -> Result<(), Problem> {
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(());
     }
-    is_same_origin(&parts.headers, &parts.uri)?;
+    is_same_origin(&parts.headers, &parts.uri, admin_url)?;
     let shown = parts.headers.get(CSRF_HEADER).map_or(&b""[..], HeaderValue::as_bytes);
     if bool::from(shown.ct_eq(token.csrf().as_bytes())) {
         return Ok(());
@@ -66,13 +66,14 @@ pub(super) fn is_our_page(parts: &Parts, token: &Token) -> Result<(), Problem> {
     Err(Problem::new(Kind::Forbidden, detail).field(CSRF_HEADER))
 }
 
-/// Refuses what a page of another origin made a browser send.
-pub(super) fn is_same_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+/// Refuses what a page of another origin made a browser send. Ours is the one that was asked, or, behind a proxy that asks
+/// under another name, the one that people are told of.
+pub(super) fn is_same_origin(headers: &HeaderMap, uri: &Uri, admin_url: &str) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let host = uri.authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
     let is_same = match (text(header::ORIGIN), text(header::HeaderName::from_static("sec-fetch-site"))) {
         (_, Some(site)) if site != "same-origin" => false,
-        (Some(origin), _) => origin.split_once("://").map(|(_, origin)| origin) == host,
+        (Some(origin), _) => origin == admin_url || origin.split_once("://").map(|(_, origin)| origin) == host,
         (None, Some(_)) => true,
         (None, None) => false,
     };
@@ -90,6 +91,8 @@ mod tests {
 
     use super::*;
 
+    const ADMIN: &str = "https://admin.example.com";
+
     fn token() -> Token {
         Token::parse("pcs_test").expect("a token")
     }
@@ -104,14 +107,16 @@ mod tests {
 
     #[test]
     fn what_only_reads_needs_no_proof() {
-        assert!(is_our_page(&parts("GET", &[]), &token()).is_ok());
+        assert!(is_our_page(&parts("GET", &[]), &token(), ADMIN).is_ok());
     }
 
     #[test]
     fn what_changes_something_needs_the_origin_and_the_token() {
         let csrf = token().csrf();
         let ours = ("origin", "http://pi.local:8081");
-        assert!(is_our_page(&parts("POST", &[ours, (CSRF_HEADER, &csrf)]), &token()).is_ok());
+        for ours in [ours, ("origin", ADMIN)] {
+            assert!(is_our_page(&parts("POST", &[ours, (CSRF_HEADER, &csrf)]), &token(), ADMIN).is_ok(), "{ours:?}");
+        }
         for bad in [
             vec![],
             vec![ours],
@@ -123,7 +128,7 @@ mod tests {
             vec![ours, ("sec-fetch-site", "same-site"), (CSRF_HEADER, &csrf)],
             vec![ours, ("sec-fetch-site", "cross-site"), (CSRF_HEADER, &csrf)],
         ] {
-            assert!(is_our_page(&parts("POST", &bad), &token()).is_err(), "{bad:?}");
+            assert!(is_our_page(&parts("POST", &bad), &token(), ADMIN).is_err(), "{bad:?}");
         }
     }
 

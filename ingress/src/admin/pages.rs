@@ -65,7 +65,7 @@ pub(super) async fn set_up(
 ) -> Told<Html> {
     let form = Form::read(&body);
     let (token, email, name) = (form.field("token"), form.field("email"), form.field("name"));
-    if let Err(problem) = cookie::is_same_origin(&headers, &uri) {
+    if let Err(problem) = cookie::is_same_origin(&headers, &uri, &plane.urls.admin) {
         return setup_form(&token, Some(&problem), &email, &name);
     }
     let owner = NewOwner { email: email.clone(), name: name.clone(), password: form.field("password") };
@@ -91,7 +91,7 @@ pub(super) async fn joined(
 ) -> Told<Html> {
     let form = Form::read(&body);
     let token = form.field("token");
-    if let Err(problem) = cookie::is_same_origin(&headers, &uri) {
+    if let Err(problem) = cookie::is_same_origin(&headers, &uri, &plane.urls.admin) {
         return join_form(&token, Some(&problem));
     }
     match plane.join(asker, &account, &token, form.field("password")).await {

@@ -69,7 +69,7 @@ pub(super) async fn open(
     Json(given): Json<Credentials>,
 ) -> Result<Told<Shown<SignedIn>>, Problem> {
     if !given.bearer {
-        cookie::is_same_origin(&headers, &uri)?;
+        cookie::is_same_origin(&headers, &uri, &plane.urls.admin)?;
     }
     let email = names::email(&given.email)?;
     plane.auth.throttle.attempt(asker.address, &email).map_err(too_many)?;

@@ -34,8 +34,8 @@ pub struct Auth {
     pub throttle: Throttle,
 }
 
-/// Forgets sessions that have ended, and secrets that nothing names: links never used, authenticators never confirmed. To be
-/// called now and then, by one node.
+/// Forgets sessions that have ended, and secrets that nothing names: links never used, authenticators never confirmed, keys
+/// that were revoked. To be called now and then, by one node.
 ///
 /// # Errors
 /// When the database cannot be asked.
@@ -47,6 +47,17 @@ pub async fn sweep(pool: &PgPool) -> Result<(), sqlx::Error> {
             and not exists (
                 select from state.account a where m.id in (a.password, a.link, a.totp, a.recovery)
             )"
+    )
+    .execute(pool)
+    .await?;
+    sqlx::query!(
+        "with gone as (
+            delete from live.secret_material m
+            where kind = 'api_key' and created_at < now() - interval '1 day'
+                and not exists (select from state.api_key k where k.id = m.id and k.revoked_at is null)
+            returning id
+        )
+        delete from live.api_key_use where key_id in (select id from gone)"
     )
     .execute(pool)
     .await?;

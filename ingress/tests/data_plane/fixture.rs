@@ -13,10 +13,10 @@ use http_body_util::BodyExt;
 use picloud_core::{
     capability::Capability,
     event::{FailureReason, route::Definition},
-    id::{ApiKeyId, AppId, InvocationId, RouteId, ScriptId, VersionId},
+    id::{AccountId, ApiKeyId, AppId, InvocationId, RouteId, ScriptId, VersionId},
     limits::Limits,
     log::IdempotencyClaim,
-    policy::Principal,
+    policy::{AppRole, InstanceRole, Principal, Rights},
     routing::{HostMap, HostPattern, Pattern, Table},
     run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Program, Unavailable},
 };
@@ -115,6 +115,20 @@ impl World {
             scopes: scopes.into(),
             app,
             account: None,
+            expires_at: None,
+        };
+        self.keys.insert(secret.to_owned(), principal);
+        self
+    }
+
+    /// A key with all scopes, of an account that is this on the instance and to the app.
+    pub(crate) fn key_of(mut self, secret: &str, role: InstanceRole, on_app: Option<AppRole>) -> Self {
+        let rights = Rights { role, apps: on_app.map(|on_app| (self.app, on_app)).into_iter().collect() };
+        let principal = Principal::ApiKey {
+            key: ApiKeyId::generate(),
+            scopes: Capability::ALL.into(),
+            app: None,
+            account: Some((AccountId::generate(), Arc::new(rights))),
             expires_at: None,
         };
         self.keys.insert(secret.to_owned(), principal);

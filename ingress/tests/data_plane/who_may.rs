@@ -6,6 +6,7 @@ use picloud_core::{
     capability::Capability,
     event::ActorKind,
     id::{AppId, ScriptId},
+    policy::{AppRole, InstanceRole},
 };
 
 use crate::fixture::{Reply, World, world};
@@ -69,4 +70,21 @@ async fn a_script_runs_by_id_for_those_who_may_and_is_nowhere_for_others() {
     }
     assert_eq!(execute(&world, &script, Some("pic_bad")).await.status.as_u16(), 401);
     assert_eq!(world.ran(), 1);
+}
+
+#[tokio::test]
+async fn whoever_holds_the_right_by_role_runs_a_script_by_id_and_all_see_how_the_node_is() {
+    let memberships = std::iter::once(None).chain(AppRole::ALL.iter().copied().map(Some));
+    for (role, on_app) in memberships.flat_map(|on_app| InstanceRole::ALL.iter().map(move |role| (*role, on_app))) {
+        let world = world(&["GET /a"]).key_of("pic_somebodys", role, on_app);
+        let script = world.script.to_string();
+        let may = role.everywhere().max(on_app).is_some_and(|role| role.holds(Capability::AppInvoke));
+        let reply = execute(&world, &script, Some("pic_somebodys")).await;
+        assert_eq!(reply.status.as_u16(), if may { 200 } else { 404 }, "{role} {on_app:?}");
+        // What the app itself answers is for everyone.
+        for path in ["/a", "/healthz", "/readyz", "/version"] {
+            let request = Request::get(path).header("authorization", "Bearer pic_somebodys");
+            assert_eq!(world.ask(request, Body::empty()).await.status.as_u16(), 200, "{path} {role} {on_app:?}");
+        }
+    }
 }
