@@ -198,6 +198,8 @@ pub(super) async fn guard(
 
 async fn enter(plane: &AdminPlane, requires: Requires, request: Request) -> Result<Request, Response> {
     let (mut parts, body) = request.into_parts();
+    // Before any handler reads them: axum's own refusal would be no problem document.
+    let params = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|_| not_text().into_response())?;
     let asker = Asker::of(&parts);
     parts.extensions.insert(asker);
     if requires == Requires::Nothing {
@@ -210,8 +212,6 @@ async fn enter(plane: &AdminPlane, requires: Requires, request: Request) -> Resu
         Requires::Nothing | Requires::Principal | Requires::Deploy => {}
         Requires::Instance(capability) => caller.must(capability, None).map_err(refused)?,
         Requires::App(capability) => {
-            let params = RawPathParams::from_request_parts(&mut parts, &()).await;
-            let params = params.map_err(|_| not_text().into_response())?;
             let named = params.iter().find(|(name, _)| *name == "app").map_or("", |(_, app)| app);
             let app = match setup.app(named).filter(|app| caller.sees(app.id)) {
                 Some(app) => Arc::clone(app),

@@ -79,3 +79,15 @@ async fn the_node_tells_how_it_is(pool: PgPool) {
     assert_eq!(instance["node"], Value::from(world.plane.node.epoch().to_string()));
     world.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_path_that_is_no_text_is_a_problem_everywhere(pool: PgPool) {
+    let world = World::start(pool).await;
+    for path in ["apps/%ff", "apps/default/kv/%ff", "accounts/%ff"] {
+        let detail = world.owner.get(&format!("/api/v1/admin/{path}")).await.problem(400);
+        assert!(detail.contains("UTF-8"), "{detail}");
+    }
+    world.owner.delete("/api/v1/admin/api_keys/%ff").await.problem(400);
+    world.owner.get("/setup/%ff").await.problem(400);
+    world.stop().await;
+}

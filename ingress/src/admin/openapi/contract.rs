@@ -51,6 +51,8 @@ pub(in crate::admin) enum Content {
     Form,
     /// A page.
     Html,
+    /// A line of text.
+    Text,
 }
 
 impl Contract {

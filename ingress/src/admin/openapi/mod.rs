@@ -183,6 +183,7 @@ fn content(content: &Content) -> Value {
             }}})
         }
         Content::Html => json!({ "text/html": { "schema": { "type": "string" } } }),
+        Content::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
     }
 }
 
@@ -196,7 +197,8 @@ fn responses(endpoint: &Endpoint, said: &Said, contract: &Contract) -> Value {
     for status in problems::statuses(endpoint, said, contract) {
         let answer = match status {
             308 => json!({ "$ref": "#/components/responses/Renamed" }),
-            400.. if is_page => json!({ "description": reason(status), "content": content(&Content::Html) }),
+            413 if is_page => json!({ "description": reason(status), "content": content(&Content::Text) }),
+            401.. if is_page => json!({ "description": reason(status), "content": content(&Content::Html) }),
             _ => json!({ "$ref": format!("#/components/responses/Problem{status}") }),
         };
         responses.insert(status.to_string(), answer);
