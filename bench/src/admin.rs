@@ -39,7 +39,7 @@ pub async fn measure(bench: &Bench, cluster: &Embedded, report: &mut Report) -> 
     let (mut free, mut guarded) = (vec![], vec![]);
     for _ in 0..bench.rounds {
         free.push(wrk::get(&bench.work, &format!("{}/version", profile.url), key.expose(), 64, bench.seconds).await?);
-        let app = format!("{}/api/v1/admin/apps/bench", profile.url);
+        let app = format!("{}/api/v1/admin/apps/default", profile.url);
         guarded.push(wrk::get(&bench.work, &app, key.expose(), 64, bench.seconds).await?);
     }
     let free = calls("GET /version, 64 connections".to_owned(), &free);

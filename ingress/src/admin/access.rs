@@ -24,7 +24,10 @@ use picloud_core::{
 use picloud_projections::setup::{Account, App, Setup};
 use sha2::{Digest as _, Sha256};
 
-use super::{AdminPlane, Plane, Requires, cookie};
+use super::{
+    AdminPlane, Plane, Requires,
+    cookie::{self, Kept},
+};
 use crate::{
     auth::{Session, Token},
     problem::{Kind, Problem},
@@ -261,18 +264,26 @@ async fn caller(plane: &AdminPlane, parts: &Parts, asker: Asker, setup: &Setup) 
             None => with_key(plane, bearer, asker, setup).map_err(refused),
         };
     }
-    let Some(token) = cookie::session(&parts.headers) else {
-        let detail = "sign in, or send an API key: `Authorization: Bearer pic_…`";
-        return Err(refused(Problem::new(Kind::Unauthorized, detail).field("authorization")));
-    };
-    let caller = match token {
-        Some(token) => in_session(plane, token, asker, setup).await.map_err(refused)?,
-        None => None,
+    let admin_url = &plane.urls.admin;
+    let caller = match cookie::session(&parts.headers, admin_url) {
+        Kept::None => {
+            let detail = "sign in, or send an API key: `Authorization: Bearer pic_…`";
+            return Err(refused(Problem::new(Kind::Unauthorized, detail).field("authorization")));
+        }
+        Kept::Several => {
+            let detail =
+                "there are two sessions in this browser, and one of them is not from here; it is cleared, try again";
+            let problem = Problem::new(Kind::Unauthorized, detail).field("cookie");
+            return Err(cookie::cleared_beside(refused(problem), admin_url, parts.uri.path()));
+        }
+        Kept::Token(token) => in_session(plane, token, asker, setup).await.map_err(refused)?,
+        Kept::Broken => None,
     };
     let Some(caller) = caller else {
         // Cleared, never adopted: whoever set it, it is of no use.
         let problem = Problem::new(Kind::Unauthorized, "this session has ended; sign in again").field("cookie");
-        return Err(cookie::cleared(refused(problem)));
+        let cleared = cookie::cleared(refused(problem), admin_url);
+        return Err(cookie::cleared_beside(cleared, admin_url, parts.uri.path()));
     };
     if let Credential::Session(token) = &caller.credential {
         cookie::is_our_page(parts, token, &plane.urls.admin).map_err(refused)?;

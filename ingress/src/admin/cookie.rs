@@ -13,38 +13,73 @@ use crate::{
 /// Where a page shows its proof.
 pub(super) const CSRF_HEADER: &str = "x-picloud-csrf";
 
-/// The session that a request's cookies name: none, one that cannot be, or a token.
-pub(super) fn session(headers: &HeaderMap) -> Option<Option<Token>> {
+/// What a request's cookies say about the session.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// Nothing.
+    None,
+    /// What may be one.
+    Token(Token),
+    /// What cannot be one.
+    Broken,
+    /// More than one: a page of the same host, on another port, has set one beside ours.
+    Several,
+}
+
+/// The cookie's name where people reach the control plane at this URL. No other counts: over plain http a page of the same
+/// host could set the one of https, and a host below ours the one of plain http.
+fn name(admin_url: &str) -> &'static str {
+    let [secure, plain] = SESSION_COOKIES;
+    if is_https(admin_url) { secure } else { plain }
+}
+
+fn is_https(admin_url: &str) -> bool {
+    admin_url.starts_with("https://")
+}
+
+/// The session that a request's cookies name.
+pub(super) fn session(headers: &HeaderMap, admin_url: &str) -> Kept {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let named: Vec<(&str, &str)> = pairs.filter(|(name, _)| SESSION_COOKIES.contains(name)).collect();
-    // The one that only an https answer of this very host can set comes first.
-    let value = named.iter().min_by_key(|(name, _)| SESSION_COOKIES.iter().position(|known| known == name))?.1;
-    Some(Token::parse(value))
+    let mut values = pairs.filter(|(given, _)| *given == name(admin_url)).map(|(_, value)| value);
+    let Some(value) = values.next() else { return Kept::None };
+    if values.any(|other| other != value) {
+        return Kept::Several;
+    }
+    Token::parse(value).map_or(Kept::Broken, Kept::Token)
 }
 
 /// Lets a browser keep a session. Over plain http there is no such thing as a secure cookie.
-pub(super) fn kept(mut response: Response, token: &Token, is_https: bool) -> Response {
-    let [secure, plain] = SESSION_COOKIES;
-    let (name, rest) = if is_https { (secure, "; Secure") } else { (plain, "") };
-    let age_s = SESSION_LASTS.num_seconds();
-    let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}{rest}", token.expose());
-    let mut value = HeaderValue::try_from(cookie).expect("tokens are base64");
-    value.set_sensitive(true);
-    response.headers_mut().append(header::SET_COOKIE, value);
-    response
+pub(super) fn kept(response: Response, token: &Token, admin_url: &str) -> Response {
+    with_cookie(response, admin_url, token.expose(), "/", SESSION_LASTS.num_seconds())
 }
 
 /// Makes a browser forget the session.
-pub(super) fn cleared(mut response: Response) -> Response {
-    let [secure, plain] = SESSION_COOKIES;
-    for cookie in [
-        format!("{secure}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0; Secure"),
-        format!("{plain}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"),
-    ] {
-        let value = HeaderValue::try_from(cookie).expect("names are plain");
-        response.headers_mut().append(header::SET_COOKIE, value);
+pub(super) fn cleared(response: Response, admin_url: &str) -> Response {
+    with_cookie(response, admin_url, "", "/", 0)
+}
+
+/// Makes a browser forget sessions that were set beside ours, for a part of our paths: those that `path` is in.
+pub(super) fn cleared_beside(mut response: Response, admin_url: &str, path: &str) -> Response {
+    let ends = path.char_indices().filter(|(at, c)| *at > 0 && *c == '/').map(|(at, _)| at);
+    for end in ends.chain([path.len()]).take(16) {
+        let part = path[..end].trim_end_matches('/');
+        // Anything else would end the attribute, or is no path that a cookie could have been set for here.
+        if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';') {
+            response = with_cookie(response, admin_url, "", part, 0);
+            response = with_cookie(response, admin_url, "", &format!("{part}/"), 0);
+        }
     }
+    response
+}
+
+fn with_cookie(mut response: Response, admin_url: &str, value: &str, path: &str, age_s: i64) -> Response {
+    let secure = if is_https(admin_url) { "; Secure" } else { "" };
+    let name = name(admin_url);
+    let cookie = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}");
+    let mut cookie = HeaderValue::try_from(cookie).expect("tokens are base64, paths are looked at");
+    cookie.set_sensitive(true);
+    response.headers_mut().append(header::SET_COOKIE, cookie);
     response
 }
 
@@ -133,10 +168,36 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_of_https_counts_before_the_other() {
-        let headers = parts("GET", &[("cookie", "a=1; picloud_session=pcs_b; __Host-picloud_session=pcs_a")]).headers;
-        assert_eq!(session(&headers).flatten().expect("a token").expose(), "pcs_a");
-        assert!(session(&parts("GET", &[("cookie", "a=1")]).headers).is_none());
-        assert!(session(&parts("GET", &[("cookie", "picloud_session=else")]).headers).expect("a cookie").is_none());
+    fn only_the_cookie_that_we_would_set_counts_and_two_are_none() {
+        let both = parts("GET", &[("cookie", "a=1; picloud_session=pcs_b; __Host-picloud_session=pcs_a")]).headers;
+        let token = |kept| match kept {
+            Kept::Token(token) => token.expose().to_owned(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(token(session(&both, "https://pi.local")), "pcs_a");
+        assert_eq!(token(session(&both, "http://pi.local")), "pcs_b");
+        for (cookies, told) in [
+            ("a=1", "None"),
+            ("picloud_session=else", "Broken"),
+            ("picloud_session=pcs_a; picloud_session=pcs_b", "Several"),
+            ("picloud_session=pcs_a; picloud_session=pcs_a", "pcs_a"),
+        ] {
+            let headers = parts("GET", &[("cookie", cookies)]).headers;
+            assert_eq!(token(session(&headers, "http://pi.local")), told, "{cookies}");
+        }
+    }
+
+    #[test]
+    fn what_was_set_for_a_part_of_our_paths_is_cleared_there() {
+        let response = cleared_beside(Response::default(), "http://pi.local", "/api/v1/x");
+        let cleared: Vec<&str> =
+            response.headers().get_all("set-cookie").iter().map(|cookie| cookie.to_str().expect("text")).collect();
+        for path in ["/api", "/api/", "/api/v1", "/api/v1/", "/api/v1/x"] {
+            assert!(cleared.iter().any(|cookie| cookie.contains(&format!("Path={path};"))), "{path}: {cleared:?}");
+        }
+        assert!(
+            cleared.iter().all(|cookie| cookie.contains("Max-Age=0") && !cookie.contains("Path=/;")),
+            "{cleared:?}"
+        );
     }
 }

@@ -129,12 +129,12 @@ pub fn router(plane: AdminPlane) -> Router {
 }
 
 /// What every answer here says to browsers: for who asked, now; taken for what it says it is; framed by nobody; and where
-/// it leads learns nothing of where it was. A page says itself what it may load, anything else loads nothing.
+/// it leads elsewhere learns nothing of where it was. A page says itself what it may load, anything else loads nothing.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
 ];
 

@@ -91,7 +91,7 @@ pub(super) async fn open(
         warning: (!is_https).then_some(PLAIN_HTTP),
     };
     let response = (StatusCode::CREATED, Answer(signed_in)).into_response();
-    Ok(if given.bearer { response } else { cookie::kept(response, &token, is_https) }.into())
+    Ok(if given.bearer { response } else { cookie::kept(response, &token, &plane.urls.admin) }.into())
 }
 
 /// The account whose password this is. Whatever is wrong, it takes as long and is told the same.
@@ -232,7 +232,7 @@ pub(super) async fn close(State(plane): State<Plane>, caller: Caller) -> Result<
         return Err(Problem::new(Kind::Forbidden, "a key has no session to end"));
     };
     plane.end_sessions(&caller.actor(), account, &[session], session::ClosedBy::SignedOut).await?;
-    Ok(cookie::cleared(StatusCode::NO_CONTENT.into_response()).into())
+    Ok(cookie::cleared(StatusCode::NO_CONTENT.into_response(), &plane.urls.admin).into())
 }
 
 impl AdminPlane {
