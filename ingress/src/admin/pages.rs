@@ -17,7 +17,7 @@ use super::{
 };
 use crate::problem::Problem;
 
-/// The stylesheet, in the page itself: [`POLICY`] allows what has this hash and nothing else.
+/// The stylesheet, in the page itself: [`policy`] allows what has this hash and nothing else.
 const STYLE: &str = include_str!("pages.css");
 
 /// Nothing is loaded, forms go back here only, and no other page shows this one.

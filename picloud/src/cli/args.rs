@@ -392,7 +392,7 @@ pub enum Account {
     Create {
         /// What its holder signs in with
         email: String,
-        /// What others see [default: the address up to the @]
+        /// What others see (without it: the address up to the at sign)
         #[arg(long)]
         name: Option<String>,
         /// `owner`, `admin` or `member`
@@ -406,7 +406,7 @@ pub enum Account {
     Invite {
         /// What its holder signs in with
         email: String,
-        /// What others see [default: the address up to the @]
+        /// What others see (without it: the address up to the at sign)
         #[arg(long)]
         name: Option<String>,
         /// `owner`, `admin` or `member`
