@@ -109,13 +109,13 @@ fn setup_form(token: &str, problem: Option<&Problem>, email: &str, name: &str) -
         escape(name),
         escape(email)
     );
-    form("Welcome to PiCloud", "Make the account that owns this instance.", token, problem, &fields, "Make it")
+    form("Welcome to PiCloud", "Make the account that owns this instance.", token, problem, &fields, "Create the account")
 }
 
 fn join_form(token: &str, problem: Option<&Problem>) -> Told<Html> {
     let fields = "<label>Password<input name=\"password\" type=\"password\" autocomplete=\"new-password\" minlength=\"10\" \
                   required autofocus><small>At least 10 characters. A few words make a good one.</small></label>";
-    form("Set your password", "Nobody else gets to know it.", token, problem, fields, "Set it")
+    form("Set your password", "You sign in to PiCloud with it.", token, problem, fields, "Set the password")
 }
 
 fn form(title: &str, lead: &str, token: &str, problem: Option<&Problem>, fields: &str, button: &str) -> Told<Html> {
