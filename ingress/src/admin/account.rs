@@ -30,6 +30,18 @@ use crate::{
     problem::{Kind, Problem},
 };
 
+/// Whether an account can be signed in to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AccountState {
+    /// It can.
+    Active,
+    /// Not before its holder has set a password.
+    Invited,
+    /// Not any more.
+    Deactivated,
+}
+
 /// An account as it is shown.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Account)]
@@ -37,9 +49,8 @@ pub(super) struct AccountForm {
     pub(super) id: AccountId,
     email: String,
     name: String,
-    role: InstanceRole,
-    /// `active`; `invited`, until its holder has set a password; `deactivated`.
-    state: &'static str,
+    pub(super) role: InstanceRole,
+    pub(super) state: AccountState,
     /// Whether signing in takes a second factor.
     totp: bool,
     created_at: Time,
@@ -53,9 +64,9 @@ impl AccountForm {
             name: account.name.clone(),
             role: account.rights.role,
             state: match (account.is_active, account.password) {
-                (false, _) => "deactivated",
-                (true, None) => "invited",
-                (true, Some(_)) => "active",
+                (false, _) => AccountState::Deactivated,
+                (true, None) => AccountState::Invited,
+                (true, Some(_)) => AccountState::Active,
             },
             totp: account.totp.is_some(),
             created_at: Time(account.created_at),

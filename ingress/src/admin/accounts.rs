@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use super::{
     AdminPlane, Plane,
     access::{Asker, Caller, account_of, short},
-    account::AccountForm,
+    account::{AccountForm, AccountState},
     body::Json,
     etag::{IfMatch, Versioned},
     link::{self, LinkToken},
@@ -51,6 +51,17 @@ pub(super) struct NewAccount {
     role: Option<InstanceRole>,
     /// None: its holder is invited, and sets one at the link in the answer.
     password: Option<String>,
+}
+
+/// Which accounts are listed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AccountsWanted)]
+pub(super) struct Wanted {
+    role: Option<InstanceRole>,
+    state: Option<AccountState>,
+    limit: Option<usize>,
+    cursor: Option<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -112,10 +123,14 @@ fn last_owner() -> Problem {
 
 pub(super) async fn list(
     State(plane): State<Plane>,
-    Params(wanted): Params<page::Wanted>,
+    Params(wanted): Params<Wanted>,
 ) -> Result<Answer<Page<AccountForm>>, Problem> {
+    let Wanted { role, state, limit, cursor } = wanted;
     let setup = plane.setup.get();
-    wanted.of(setup.accounts.values().map(|account| AccountForm::of(account)), |form| form.id.to_string()).map(Answer)
+    let all = setup.accounts.values().map(|account| AccountForm::of(account));
+    let fit =
+        all.filter(|form| role.is_none_or(|role| form.role == role) && state.is_none_or(|state| form.state == state));
+    page::Wanted { limit, cursor }.of(fit, |form| form.id.to_string()).map(Answer)
 }
 
 pub(super) async fn show(

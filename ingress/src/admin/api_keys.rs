@@ -142,6 +142,19 @@ pub(super) struct MintedForm {
     key: String,
 }
 
+/// Which keys are listed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KeysWanted)]
+pub(super) struct Wanted {
+    /// Those that are good for this app alone, by id or slug.
+    app: Option<String>,
+    /// Those of this account.
+    account: Option<AccountId>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
 /// Whether a key is the caller's business: its own account's, or it manages them all.
 fn is_own(caller: &Caller, key: &ApiKey) -> bool {
     let is_its = key.account.is_some() && key.account == caller.principal.account();
@@ -151,12 +164,19 @@ fn is_own(caller: &Caller, key: &ApiKey) -> bool {
 pub(super) async fn list(
     State(plane): State<Plane>,
     caller: Caller,
-    Params(wanted): Params<page::Wanted>,
+    Params(wanted): Params<Wanted>,
 ) -> Result<Answer<Page<KeyForm>>, Problem> {
+    let Wanted { app, account, limit, cursor } = wanted;
     let setup = plane.setup.get();
+    let app = app.map(|named| visible_app(&caller, &setup, &named)).transpose()?.map(|app| app.id);
     let used = plane.auth.key_uses.last(&plane.pool).await.map_err(|error| database(&error))?;
-    let own = setup.keys.values().filter(|key| is_own(&caller, key));
-    wanted.of(own.map(|key| KeyForm::of(key, used.get(&key.id).copied())), |key| key.id.to_string()).map(Answer)
+    let own = setup.keys.values().filter(|key| {
+        let fits = (app.is_none() || key.app == app) && (account.is_none() || key.account == account);
+        fits && is_own(&caller, key)
+    });
+    page::Wanted { limit, cursor }
+        .of(own.map(|key| KeyForm::of(key, used.get(&key.id).copied())), |key| key.id.to_string())
+        .map(Answer)
 }
 
 pub(super) async fn mint(

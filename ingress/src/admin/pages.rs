@@ -109,7 +109,14 @@ fn setup_form(token: &str, problem: Option<&Problem>, email: &str, name: &str) -
         escape(name),
         escape(email)
     );
-    form("Welcome to PiCloud", "Make the account that owns this instance.", token, problem, &fields, "Create the account")
+    form(
+        "Welcome to PiCloud",
+        "Make the account that owns this instance.",
+        token,
+        problem,
+        &fields,
+        "Create the account",
+    )
 }
 
 fn join_form(token: &str, problem: Option<&Problem>) -> Told<Html> {

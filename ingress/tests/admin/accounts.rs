@@ -283,6 +283,28 @@ async fn who_is_invited_sets_a_password_at_a_link_once(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn accounts_and_keys_are_listed_by_what_they_are(pool: PgPool) {
+    let world = World::start(pool).await;
+    let ada = world.person("ada@example.com", "admin").await;
+    world.owner.post(ACCOUNTS, json!({ "email": "bob@example.com" })).await.is(201);
+    let emails = async |query: &str| each(&world.owner.get(&format!("{ACCOUNTS}?{query}")).await.is(200), "email");
+    assert_eq!(emails("role=admin").await, ["ada@example.com"]);
+    assert_eq!(emails("state=invited").await, ["bob@example.com"]);
+    assert!(emails("state=active&role=member").await.is_empty());
+    let slip = world.owner.get(&format!("{ACCOUNTS}?state=invitd")).await.problem(422);
+    assert!(slip.contains("did you mean `invited`?"), "{slip}");
+
+    let keys = "/api/v1/admin/api_keys";
+    let bound = ada.post(keys, json!({ "name": "x", "scopes": ["AppRead"], "app": "default" })).await.is(201);
+    for query in ["app=default".to_owned(), format!("account={}", text(&bound["account"]))] {
+        let listed = world.owner.get(&format!("{keys}?{query}")).await.is(200);
+        assert_eq!(each(&listed, "id"), [text(&bound["id"])], "{query}");
+    }
+    world.owner.get(&format!("{keys}?app=nothing")).await.problem(404);
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn owners_are_made_by_owners_and_the_last_one_stays(pool: PgPool) {
     let world = World::start(pool).await;
     let owner = world.person("owner@example.com", "owner").await;
