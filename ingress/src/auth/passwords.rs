@@ -1,13 +1,16 @@
 //! Passwords: Argon2id (RFC 9106), one at a time, on a thread that steps back for everyone else.
 //!
-//! A hash takes some 19 MiB and 20 ms on purpose. However many people sign in at once, scripts go on: the thread has a low
-//! priority, and who comes when too many wait is asked to come again.
+//! A hash takes some 19 MiB and 20 ms on purpose. However many people guess at once, scripts go on: the thread computes when
+//! nobody else does and rests after each wrong guess, and who comes when too many wait is asked to come again.
 
-use std::{io, thread};
+use std::{io, thread, time::Instant};
 
 use argon2::{
     Argon2,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
@@ -15,8 +18,8 @@ use tracing::{error, warn};
 /// How many may wait. Each waits for all before it: a second at most.
 const WAITING: usize = 32;
 
-/// A tenth of the processor is its when all is busy: a sign-in is then slow, and not for ever.
-const NICE: i32 = 10;
+/// After a wrong password the thread rests, so many times as long as that took: guesses take a quarter of one processor.
+const REST: u32 = 3;
 
 /// A hash of no password: who names an account that does not exist waits as long as everyone.
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$cGljbG91ZCBub2JvZHk$cJ0hWcVY3uVt6iIWmlGVZSbK1bXQ0hZ8h0cQ2Yyq0cE";
@@ -46,9 +49,8 @@ impl Passwords {
     pub fn start() -> io::Result<Self> {
         let (jobs, mut waiting) = mpsc::channel(WAITING);
         thread::Builder::new().name("picloud-passwords".to_owned()).spawn(move || {
-            // To the kernel a thread is a process here: only this one steps back.
-            if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-                warn!(%error, "Failed to lower the priority of the thread that hashes passwords");
+            if let Err(error) = step_back() {
+                warn!(?error, "Failed to lower the priority of the thread that hashes passwords");
             }
             while let Some(job) = waiting.blocking_recv() {
                 do_job(job);
@@ -78,6 +80,13 @@ impl Passwords {
     }
 }
 
+/// Lets this thread compute only when nobody else wants to. A low priority alone would keep others waiting for as long as a
+/// hash takes; this they interrupt at once.
+fn step_back() -> Result<(), thread_priority::Error> {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle)
+}
+
 fn do_job(job: Job) {
     // Whoever asked may have gone away: then nobody is answered.
     match job {
@@ -87,8 +96,12 @@ fn do_job(job: Job) {
         },
         Job::Verify { hash, answer, .. } if answer.is_closed() => drop(hash),
         Job::Verify { password, hash, answer } => {
-            let is_right = verify(&password, hash.as_deref().unwrap_or(NOBODYS));
-            _ = answer.send(is_right && hash.is_some());
+            let began = Instant::now();
+            let is_right = verify(&password, hash.as_deref().unwrap_or(NOBODYS)) && hash.is_some();
+            _ = answer.send(is_right);
+            if !is_right {
+                thread::sleep(began.elapsed() * REST);
+            }
         }
     }
 }
