@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
+    Output,
     args::{Global, Key},
     path, print,
 };
@@ -15,12 +16,11 @@ pub(super) async fn run(global: &Global, command: &Key) -> Result<(), Failure> {
     let keys = path::admin(&["api_keys"]);
     match command {
         Key::Ls => {
-            let all = client.list(&keys).await?;
-            print::rows(
-                global.output,
-                &all,
-                &["name", "prefix", "scopes", "app", "account", "expires_at", "used_at", "id"],
-            );
+            let mut all = client.list(&keys).await?;
+            if global.output == Output::Table {
+                all.iter_mut().for_each(shorten);
+            }
+            print::rows(global.output, &all, &["name", "prefix", "scopes", "expires_at", "used_at", "id"]);
         }
         Key::Create { name, scopes, app, expires } => {
             let expires_at = expires.as_deref().map(|text| after(text, Utc::now())).transpose()?;
@@ -35,6 +35,14 @@ pub(super) async fn run(global: &Global, command: &Key) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Names a few scopes, and counts many.
+fn shorten(key: &mut Value) {
+    let many = key["scopes"].as_array().map(Vec::len).filter(|many| *many > 3);
+    if let Some(many) = many {
+        key["scopes"] = format!("{many} scopes").into();
+    }
 }
 
 /// The time after a while such as `90d`.

@@ -82,10 +82,12 @@ async fn serve(
     // The tail may not have read yet what the first start has just written; without it the first key is not known.
     platform.setup.reached(platform.tail.position().max(platform.committer.head())).await;
 
+    // Before anyone can see that it is up: what is printed then comes first.
+    let owner_link = if is_first_start { first_owner_link(config, &platform).await? } else { None };
+
     let stopping = CancellationToken::new();
     let planes = planes::serve(config, &platform, listeners, connections, &stopping);
     info!(start_ms = began.elapsed().as_millis() as u64, "Ready");
-    let owner_link = if is_first_start { first_owner_link(config, &platform).await? } else { None };
     greeting::print(config, database, is_first_start, owner_link.as_deref(), began.elapsed());
 
     let revoked = platform.revoked.clone();
