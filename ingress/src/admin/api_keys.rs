@@ -168,10 +168,12 @@ pub(super) async fn list(
 ) -> Result<Answer<Page<KeyForm>>, Problem> {
     let Wanted { app, account, limit, cursor } = wanted;
     let setup = plane.setup.get();
-    let app = app.map(|named| visible_app(&caller, &setup, &named)).transpose()?.map(|app| app.id);
+    // One that is not seen has no keys that are.
+    let app = app.map(|named| visible_app(&caller, &setup, &named).ok().map(|app| app.id));
     let used = plane.auth.key_uses.last(&plane.pool).await.map_err(|error| database(&error))?;
     let own = setup.keys.values().filter(|key| {
-        let fits = (app.is_none() || key.app == app) && (account.is_none() || key.account == account);
+        let fits =
+            app.is_none_or(|app| app.is_some() && key.app == app) && (account.is_none() || key.account == account);
         fits && is_own(&caller, key)
     });
     page::Wanted { limit, cursor }
