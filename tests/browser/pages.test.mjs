@@ -9,10 +9,10 @@ import { start } from "./service.mjs";
 
 const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 const PAGES = {
-    setup: { path: "/setup/x?token=y", button: "Make it" },
-    join: { path: "/join/x?token=y", button: "Set it" },
+    setup: { path: "/setup/x?token=y", button: "Create the account" },
+    join: { path: "/join/x?token=y", button: "Set the password" },
     // What a link that is no good is answered.
-    refused: { path: "/join/x?token=y", button: "Set it", typed: "correct horse battery" },
+    refused: { path: "/join/x?token=y", button: "Set the password", typed: "correct horse battery" },
 };
 /** What WCAG AA asks of text. */
 const CONTRAST = 4.5;
@@ -33,6 +33,8 @@ describe("the pages before anybody can sign in", { timeout: 60_000 }, () => {
         test(`on a ${size}, ${colorScheme}`, async () => {
             const context = await browser.newContext({ viewport, colorScheme });
             const page = await context.newPage();
+            // All of it is one answer: what is not there at once will not come.
+            page.setDefaultTimeout(10_000);
             // What its policy refuses a page is told there, and so is what cannot be loaded.
             const complaints = [];
             page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));

@@ -170,7 +170,7 @@ pub(super) async fn list(
     let setup = plane.setup.get();
     // One that is not seen has no keys that are.
     let app = app.map(|named| visible_app(&caller, &setup, &named).ok().map(|app| app.id));
-    let used = plane.auth.key_uses.last(&plane.pool).await.map_err(|error| database(&error))?;
+    let used = plane.auth.key_uses.last().await.map_err(|error| database(&error))?;
     let own = setup.keys.values().filter(|key| {
         let fits =
             app.is_none_or(|app| app.is_some() && key.app == app) && (account.is_none() || key.account == account);

@@ -11,7 +11,7 @@ use picloud_core::capability::Capability;
 
 use super::{
     Plane, access, account, accounts, api_keys, apps, deploy, domains, env, events, instance, invocations, kv, logs,
-    members,
+    members, node,
     openapi::{
         self,
         contract::{self, Contract},
@@ -61,7 +61,7 @@ pub(super) struct Said {
 macro_rules! endpoints {
     ($($(#[doc = $line:literal])+ $method:ident $path:literal, $requires:expr, $handler:path
         $(=> $($succeeds:literal)|+)? $(, or $($refused:literal)|+)?;)*) => {
-        /// All there is, but for how the node is.
+        /// All there is.
         pub const ENDPOINTS: &[Endpoint] =
             &[$(Endpoint { method: stringify!($method), path: $path, requires: $requires }),*];
 
@@ -93,6 +93,13 @@ use Capability::{
 use Requires::{App, Deploy, Instance, Nothing, Principal};
 
 endpoints! {
+    /// Says that the process runs.
+    GET "/healthz", Nothing, node::healthz;
+    /// Says whether this node can serve, and what works less well than it should.
+    GET "/readyz", Nothing, node::readyz => 200 | 503;
+    /// Shows what runs here.
+    GET "/version", Nothing, node::version;
+
     /// This document.
     GET "/api/v1/openapi.json", Nothing, openapi::show;
 
@@ -196,6 +203,8 @@ endpoints! {
 
     /// Lists who has a role on an app.
     GET "/api/v1/admin/apps/{app}/members", App(AppRead), members::list;
+    /// Shows the role that an account has on an app.
+    GET "/api/v1/admin/apps/{app}/members/{account}", App(AppRead), members::show;
     /// Makes an account a member, or gives it another role.
     PUT "/api/v1/admin/apps/{app}/members/{account}", App(AppAdmin), members::grant => 200 | 201;
     /// Takes an account's role on an app away.
@@ -203,6 +212,8 @@ endpoints! {
 
     /// Lists an app's configuration values.
     GET "/api/v1/admin/apps/{app}/env", App(AppRead), env::list;
+    /// Shows a configuration value.
+    GET "/api/v1/admin/apps/{app}/env/{name}", App(AppRead), env::show;
     /// Sets a configuration value. It is in the log: no place for secrets.
     PUT "/api/v1/admin/apps/{app}/env/{name}", App(AppWriteScript), env::set;
     /// Deletes a configuration value.

@@ -6,6 +6,7 @@ use axum::{
 };
 use http::StatusCode;
 use picloud_core::event::env;
+use picloud_projections::setup::App;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,6 +14,7 @@ use super::{
     Plane,
     access::{Caller, InApp, short},
     body::Json,
+    etag::{IfMatch, Versioned},
     names,
     page::{self, Page},
     params::Params,
@@ -51,16 +53,34 @@ pub(super) async fn list(
     wanted.of(variables, |variable| variable.name.clone()).map(Answer)
 }
 
+fn no_such(app: &App, name: &str) -> Problem {
+    Problem::new(Kind::NotFound, format!("the app `{}` has no env value `{}`", app.slug, short(name)))
+}
+
+pub(super) async fn show(
+    State(plane): State<Plane>,
+    InApp(app): InApp,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Versioned<Variable>, Problem> {
+    let (Some(value), Some(position)) = (app.env.get(&name), app.env_positions.get(&name)) else {
+        return Err(no_such(&app, &name));
+    };
+    plane.versioned(Some(app.id), *position, Variable { value: value.clone(), name }).await
+}
+
 pub(super) async fn set(
     State(plane): State<Plane>,
     caller: Caller,
     InApp(app): InApp,
     Path((_, name)): Path<(String, String)>,
+    if_match: IfMatch,
     Json(Value { value }): Json<Value>,
 ) -> Result<Written<Shown<Variable>>, Problem> {
     check(&name, &value)?;
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
         .decide(&caller, app.id, |picture| {
+            expected.check_if_there(picture.app.env_positions.get(&name).copied())?;
             let is_set = picture.app.env.get(&name) == Some(&value);
             let event = || env::Set { name: name.clone(), value: value.clone() }.into();
             Ok((if is_set { Vec::new() } else { vec![event()] }, ()))
@@ -74,13 +94,13 @@ pub(super) async fn delete(
     caller: Caller,
     InApp(app): InApp,
     Path((_, name)): Path<(String, String)>,
+    if_match: IfMatch,
 ) -> Result<Written<NoContent>, Problem> {
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
         .decide(&caller, app.id, |picture| {
-            if !picture.app.env.contains_key(&name) {
-                let detail = format!("the app `{}` has no env value `{}`", picture.app.slug, short(&name));
-                return Err(Problem::new(Kind::NotFound, detail));
-            }
+            let position = picture.app.env_positions.get(&name).ok_or_else(|| no_such(&picture.app, &name))?;
+            expected.check(*position)?;
             Ok((vec![env::Deleted { name: name.clone() }.into()], ()))
         })
         .await?;

@@ -97,6 +97,18 @@ impl Expected<'_> {
     pub(super) fn check(&self, position: Position) -> Result<(), Problem> {
         self.said.check(&self.plane.etag_under(&self.key, position))
     }
+
+    /// The same for what may be made by the same call: whoever expects a version expects that it is there.
+    pub(super) fn check_if_there(&self, position: Option<Position>) -> Result<(), Problem> {
+        match position {
+            Some(position) => self.check(position),
+            None if self.said.0.is_none() => Ok(()),
+            None => {
+                let detail = "there is nothing to be changed (`if-match`): leave that header out to make it";
+                Err(Problem::new(Kind::PreconditionFailed, detail).field("if-match"))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

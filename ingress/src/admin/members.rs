@@ -12,9 +12,10 @@ use utoipa::ToSchema;
 
 use super::{
     Plane,
-    access::{Caller, InApp},
+    access::{Caller, InApp, short},
     accounts,
     body::Json,
+    etag::{IfMatch, Versioned},
     page::{self, Page},
     params::Params,
     time::Time,
@@ -64,18 +65,43 @@ pub(super) async fn list(
     wanted.of(members(&plane.setup.get(), &app), |member| member.account.to_string()).map(Answer)
 }
 
+/// A member by its account's id or address. Whether there is such an account at all is nobody's business here.
+fn find<'a>(setup: &Setup, app: &'a App, named: &str) -> Result<(AccountId, &'a Member), Problem> {
+    let account = accounts::find(setup, named).ok().map(|account| account.id);
+    account.and_then(|id| Some((id, app.members.get(&id)?))).ok_or_else(|| no_member(app, named))
+}
+
+fn no_member(app: &App, named: &str) -> Problem {
+    Problem::new(Kind::NotFound, format!("`{}` is no member of the app `{}`", short(named), app.slug))
+}
+
+pub(super) async fn show(
+    State(plane): State<Plane>,
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Versioned<MemberForm>, Problem> {
+    let setup = plane.setup.get();
+    let (account, member) = find(&setup, &app, &named)?;
+    let form = MemberForm::of(&setup, account, member).ok_or_else(|| no_member(&app, &named))?;
+    plane.versioned(Some(app.id), member.position, form).await
+}
+
 /// Makes an account a member, or gives it another role. The account is named by id or address.
 pub(super) async fn grant(
     State(plane): State<Plane>,
     caller: Caller,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    if_match: IfMatch,
     Json(wanted): Json<Wanted>,
 ) -> Result<Written<Shown<MemberForm>>, Problem> {
     let account = accounts::find(&plane.setup.get(), &named)?;
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
         .decide(&caller, app.id, |picture| {
-            let before = picture.app.members.get(&account.id).map(|member| member.role);
+            let member = picture.app.members.get(&account.id);
+            expected.check_if_there(member.map(|member| member.position))?;
+            let before = member.map(|member| member.role);
             let granted = member::Granted { account: account.id, role: wanted.role };
             let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
             Ok((if before == Some(wanted.role) { Vec::new() } else { vec![granted.into()] }, status))
@@ -94,14 +120,13 @@ pub(super) async fn remove(
     caller: Caller,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    if_match: IfMatch,
 ) -> Result<Written<NoContent>, Problem> {
-    let account = accounts::find(&plane.setup.get(), &named)?.id;
+    let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
         .decide(&caller, app.id, |picture| {
-            if !picture.app.members.contains_key(&account) {
-                let detail = format!("`{account}` is no member of the app `{}`", picture.app.slug);
-                return Err(Problem::new(Kind::NotFound, detail));
-            }
+            let (account, member) = find(&plane.setup.get(), &picture.app, &named)?;
+            expected.check(member.position)?;
             Ok((vec![member::Removed { account }.into()], ()))
         })
         .await?;

@@ -32,6 +32,7 @@ mod members;
 mod moment;
 mod names;
 mod near;
+mod node;
 mod openapi;
 mod page;
 mod pages;
@@ -45,7 +46,12 @@ mod write;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, middleware::from_fn, response::Response, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    middleware::{from_fn, from_fn_with_state},
+    response::Response,
+};
 use http::{HeaderName, HeaderValue, Method, Uri, header};
 use picloud_core::{
     id::HistoryId,
@@ -63,7 +69,7 @@ pub use first::{FirstKey, FirstStartError, first_owner_link, first_start};
 
 use crate::{
     auth::Auth,
-    health::{self, Health, Versions},
+    health::{Health, Versions},
     problem::{Kind, Problem},
     request_id,
 };
@@ -112,18 +118,24 @@ pub struct Urls {
     pub admin: String,
 }
 
+impl Urls {
+    /// What keeps browsers from asking over plain http again (RFC 6797). It holds for all ports of a host: only where both
+    /// planes are behind https does it close nothing that is open.
+    fn transport_security(&self) -> Option<HeaderValue> {
+        let is_https = |url: &str| url.starts_with("https://");
+        (is_https(&self.admin) && is_https(&self.public)).then(|| HeaderValue::from_static("max-age=31536000"))
+    }
+}
+
 type Plane = Arc<AdminPlane>;
 
 /// The control plane as a router.
 pub fn router(plane: AdminPlane) -> Router {
     let plane = Arc::new(plane);
     endpoints::router(&plane)
-        .route("/healthz", get(async || health::healthz()))
-        .route("/readyz", get(async |State(plane): State<Plane>| health::readyz(&*plane.health)))
-        .route("/version", get(async |State(plane): State<Plane>| health::version(&plane.versions)))
         .fallback(nothing_here)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(guarded_headers))
+        .layer(from_fn_with_state(plane.urls.transport_security(), guarded_headers))
         .layer(from_fn(request_id::name))
         .with_state(plane)
 }
@@ -138,9 +150,14 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
 ];
 
-async fn guarded_headers(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+async fn guarded_headers(
+    State(transport_security): State<Option<HeaderValue>>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
     let mut response = next.run(request).await;
-    for (name, value) in HEADERS {
+    let transport_security = transport_security.map(|value| (header::STRICT_TRANSPORT_SECURITY, value));
+    for (name, value) in HEADERS.into_iter().chain(transport_security) {
         response.headers_mut().entry(name).or_insert(value);
     }
     response

@@ -13,15 +13,16 @@ use tracing::warn;
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Notes uses of keys. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct KeyUses {
+    pool: PgPool,
     noted: Arc<Mutex<HashMap<ApiKeyId, DateTime<Utc>>>>,
 }
 
 impl KeyUses {
     /// Starts writing what is noted, for as long as anyone notes.
     pub(super) fn start(pool: PgPool) -> Self {
-        let uses = Self::default();
+        let uses = Self { pool: pool.clone(), noted: Arc::default() };
         let noted = Arc::downgrade(&uses.noted);
         tokio::spawn(async move {
             let mut ticks = interval(EVERY);
@@ -29,14 +30,7 @@ impl KeyUses {
             loop {
                 ticks.tick().await;
                 let Some(noted) = noted.upgrade() else { return };
-                let taken = std::mem::take(&mut *noted.lock());
-                if let Err(error) = write(&pool, &taken).await {
-                    warn!(%error, "Failed to write when API keys were last used");
-                    let mut noted = noted.lock();
-                    for (key, at) in taken {
-                        noted.entry(key).or_insert(at);
-                    }
-                }
+                Self { pool: pool.clone(), noted }.flush().await;
             }
         });
         uses
@@ -47,12 +41,24 @@ impl KeyUses {
         self.noted.lock().insert(key, Utc::now());
     }
 
+    /// Writes what was noted; what cannot be written now stays noted. For who stops, too.
+    pub async fn flush(&self) {
+        let taken = std::mem::take(&mut *self.noted.lock());
+        if let Err(error) = write(&self.pool, &taken).await {
+            warn!(%error, "Failed to write when API keys were last used");
+            let mut noted = self.noted.lock();
+            for (key, at) in taken {
+                noted.entry(key).or_insert(at);
+            }
+        }
+    }
+
     /// When each key was last used, on this node or, about a minute ago, on any.
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub async fn last(&self, pool: &PgPool) -> Result<HashMap<ApiKeyId, DateTime<Utc>>, sqlx::Error> {
-        let rows = sqlx::query!("select key_id, used_at from live.api_key_use").fetch_all(pool).await?;
+    pub async fn last(&self) -> Result<HashMap<ApiKeyId, DateTime<Utc>>, sqlx::Error> {
+        let rows = sqlx::query!("select key_id, used_at from live.api_key_use").fetch_all(&self.pool).await?;
         let mut last: HashMap<ApiKeyId, _> = rows.into_iter().map(|row| (row.key_id.into(), row.used_at)).collect();
         last.extend(self.noted.lock().iter().map(|(key, at)| (*key, *at)));
         Ok(last)

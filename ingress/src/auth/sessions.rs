@@ -15,7 +15,7 @@ use picloud_core::{
 };
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
 use tracing::warn;
 
 /// How long a session lasts after it was last used.
@@ -26,6 +26,9 @@ const PROLONG_AFTER: TimeDelta = TimeDelta::minutes(15);
 
 /// How many a node remembers; others are looked up again.
 const MAX_KNOWN: NonZeroUsize = NonZeroUsize::new(10_000).expect("10 000 is not 0");
+
+/// How many are looked up at once.
+const LOOK_UPS: usize = 2;
 
 /// What every session token begins with: other letters than an API key, which is also good on the data plane.
 const PREFIX: &str = "pcs_";
@@ -106,6 +109,8 @@ pub struct OpenSession {
 #[derive(Clone, Debug)]
 pub struct Sessions {
     pool: PgPool,
+    /// Made-up tokens cost a query each, and anyone can make them up: they must not take all connections.
+    look_ups: Arc<Semaphore>,
     known: Arc<Mutex<Known>>,
 }
 
@@ -136,7 +141,7 @@ impl Sessions {
     pub(super) fn start(pool: PgPool, tail: &Tail) -> Self {
         let known = Arc::new(Mutex::new(Known { by_hash: LruCache::new(MAX_KNOWN), ends: 0 }));
         tokio::spawn(hear(tail.follow(tail.position()), Arc::clone(&known)));
-        Self { pool, known }
+        Self { pool, look_ups: Arc::new(Semaphore::new(LOOK_UPS)), known }
     }
 
     /// Makes one, before the event that says so is committed.
@@ -197,6 +202,7 @@ impl Sessions {
     }
 
     async fn look_up(&self, hash: &[u8; 32], ends: u64) -> Result<Option<Session>, sqlx::Error> {
+        let _permit = self.look_ups.acquire().await.expect("the semaphore is never closed");
         let row = sqlx::query!(
             "select id, account_id, expires_at from live.session where hash = $1 and expires_at > now()",
             hash

@@ -1,7 +1,7 @@
 use chrono::{TimeDelta, Utc};
 use http::Method;
 use picloud_core::capability::Capability;
-use picloud_ingress::admin::{ENDPOINTS, Requires};
+use picloud_ingress::admin::{self, AdminPlane, ENDPOINTS, Requires, Urls};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -158,5 +158,43 @@ async fn a_key_is_shown_once_and_never_stored(pool: PgPool) {
     world.owner.delete(&format!("{keys}/{id}")).await.is(204);
     client.get("/api/v1/admin/apps/default").await.problem(401);
     world.owner.delete(&format!("{keys}/{id}")).await.problem(404);
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn when_a_key_was_last_used_outlives_the_node(pool: PgPool) {
+    let world = World::start(pool).await;
+    let key = world.key(&[Capability::AppRead], None).await;
+    let last_use = async |world: &World| {
+        let keys = world.owner.get("/api/v1/admin/api_keys").await.is(200);
+        let mine = keys["items"].as_array().expect("keys").iter().find(|one| one["name"] == "a key").cloned();
+        mine.expect("the key")["used_at"].clone()
+    };
+    assert!(last_use(&world).await.is_null());
+    key.get("/api/v1/admin/apps").await.is(200);
+    let noted = last_use(&world).await;
+    assert!(noted.is_string());
+    let other = world.another().await;
+    assert!(last_use(&other).await.is_null(), "another node hears of it once it is written");
+    world.plane.auth.key_uses.flush().await;
+    assert_eq!(text(&last_use(&other).await), text(&noted));
+    other.stop().await;
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn browsers_stay_on_https_where_both_planes_are(pool: PgPool) {
+    let world = World::start(pool).await;
+    for (public, admin, is_told) in [
+        ("https://pi.example", "https://admin.pi.example", true),
+        ("http://pi.example", "https://admin.pi.example", false),
+        ("https://pi.example", "http://pi.example:8081", false),
+    ] {
+        let urls = Urls { public: public.to_owned(), admin: admin.to_owned() };
+        let router = admin::router(AdminPlane { urls, ..world.plane.clone() });
+        let reply = Client { router, key: None }.get("/version").await;
+        let told = reply.header("strict-transport-security");
+        assert_eq!(told, is_told.then_some("max-age=31536000"), "{public} {admin}");
+    }
     world.stop().await;
 }

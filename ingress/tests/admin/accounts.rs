@@ -329,19 +329,13 @@ async fn an_account_is_changed_as_it_was_read_or_not_at_all(pool: PgPool) {
     let world = World::start(pool).await;
     let ada = world.person("ada@example.com", "member").await;
     let path = format!("{ACCOUNTS}/ada@example.com");
-    let etag = world.owner.get(&path).await.header("etag").expect("a version").to_owned();
+    let etag = world.owner.get(&path).await.etag();
     ada.patch("/api/v1/admin/account", json!({ "name": "Ada L." })).await.is(200);
-    let change = |etag: &str| {
-        let request = world.owner.request(Method::PATCH, &path).header("if-match", etag);
-        request
-            .header("content-type", "application/json")
-            .body(Body::from(r#"{"name":"Countess"}"#))
-            .expect("a request")
-    };
-    let stale = world.owner.send(change(&etag)).await;
-    assert_eq!(stale.is(412)["type"], "/problems/precondition-failed");
-    let etag = world.owner.get(&path).await.header("etag").expect("a version").to_owned();
-    assert_eq!(world.owner.send(change(&etag)).await.is(200)["name"], "Countess");
+    let change =
+        async |etag: &str| world.owner.ask_for(Method::PATCH, &path, etag, json!({ "name": "Countess" })).await;
+    assert_eq!(change(&etag).await.is(412)["type"], "/problems/precondition-failed");
+    let etag = world.owner.get(&path).await.etag();
+    assert_eq!(change(&etag).await.is(200)["name"], "Countess");
     world.owner.patch(&path, json!({ "nmae": "x" })).await.problem(422);
     world.stop().await;
 }

@@ -1,3 +1,4 @@
+use http::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -88,5 +89,46 @@ async fn env_values_are_set_and_deleted(pool: PgPool) {
     world.owner.put(&format!("{env}/9"), json!({ "value": "x" })).await.problem(422);
     world.owner.delete(&format!("{env}/CURRENCY")).await.is(204);
     world.owner.delete(&format!("{env}/CURRENCY")).await.problem(404);
+    world.stop().await;
+}
+
+/// Reads it, lets it be changed, and sees that who then changes what was read is refused, and who has read again is not.
+async fn changes_only_what_was_read(world: &World, path: &str, [first, second, third]: [Value; 3]) {
+    let put = async |etag: &str, body: &Value| world.owner.ask_for(Method::PUT, path, etag, body.clone()).await;
+    let unmade = put("*", &first).await;
+    assert_eq!(unmade.problem(412), "there is nothing to be changed (`if-match`): leave that header out to make it");
+    world.owner.put(path, first).await;
+    let seen = world.owner.get(path).await.etag();
+    world.owner.put(path, second).await.is(200);
+    put(&seen, &third).await.problem(412);
+    world.owner.ask_for(Method::DELETE, path, &seen, Value::Null).await.problem(412);
+    let seen = world.owner.get(path).await.etag();
+    put(&seen, &third).await.is(200);
+    let seen = world.owner.get(path).await.etag();
+    world.owner.ask_for(Method::DELETE, path, &seen, Value::Null).await.is(204);
+    world.owner.get(path).await.problem(404);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn values_and_roles_are_changed_as_they_were_read_or_not_at_all(pool: PgPool) {
+    let world = World::start(pool).await;
+    world.app("shop").await;
+    let values = ["EUR", "USD", "CHF"].map(|value| json!({ "value": value }));
+    changes_only_what_was_read(&world, "/api/v1/admin/apps/shop/env/currency", values).await;
+    world.person("ada@example.com", "member").await;
+    let roles = ["viewer", "editor", "app_admin"].map(|role| json!({ "role": role }));
+    changes_only_what_was_read(&world, "/api/v1/admin/apps/shop/members/ada@example.com", roles).await;
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn who_is_no_member_may_be_anyone(pool: PgPool) {
+    let world = World::start(pool).await;
+    world.app("shop").await;
+    world.person("ada@example.com", "member").await;
+    for who in ["ada@example.com", "nobody@example.com"] {
+        let told = world.owner.get(&format!("/api/v1/admin/apps/shop/members/{who}")).await.problem(404);
+        assert_eq!(told, format!("`{who}` is no member of the app `shop`"));
+    }
     world.stop().await;
 }

@@ -203,6 +203,12 @@ impl Client {
         }
     }
 
+    /// Asks for a version that was read.
+    pub(crate) async fn ask_for(&self, method: Method, path: &str, etag: &str, body: Value) -> Reply {
+        let request = self.request(method, path).header("if-match", etag).header("content-type", "application/json");
+        self.send(request.body(body.to_string().into()).expect("a request")).await
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let about = format!("{} {}", request.method(), request.uri());
         let response = self.router.clone().oneshot(request).await.expect("a router always answers");
@@ -276,6 +282,13 @@ impl Reply {
         assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
         assert!(text(&problem["type"]).starts_with("/problems/"), "{problem}");
         text(&problem["detail"])
+    }
+
+    /// The version that is shown.
+    #[track_caller]
+    pub(crate) fn etag(&self) -> String {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        self.header("etag").expect("a version").to_owned()
     }
 
     #[track_caller]

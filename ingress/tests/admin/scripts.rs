@@ -156,12 +156,8 @@ async fn a_script_and_a_route_are_changed_as_they_were_read_or_not_at_all(pool: 
     let route = json!({ "path": "/greet", "script": "greet" });
     let route = world.owner.post("/api/v1/admin/apps/default/routes", route).await.is(201);
     let route = format!("/api/v1/admin/apps/default/routes/{}", route["id"].as_str().expect("an id"));
-    let send = async |method: http::Method, path: &str, etag: &str, body: Value| {
-        let request = world.owner.request(method, path).header("if-match", etag);
-        let request = request.header("content-type", "application/json").body(body.to_string().into());
-        world.owner.send(request.expect("a request")).await
-    };
-    let version = async |path: &str| world.owner.get(path).await.header("etag").expect("a version").to_owned();
+    let send = async |method, path: &str, etag: &str, body| world.owner.ask_for(method, path, etag, body).await;
+    let version = async |path: &str| world.owner.get(path).await.etag();
 
     let read = version(greet).await;
     let versions = format!("{greet}/versions");

@@ -136,6 +136,7 @@ impl Platform {
         if self.committing.await.is_err() {
             warn!("The committer ended badly");
         }
+        self.auth.key_uses.flush().await;
         self.stop_keeping_house.cancel();
         // It ends at once; there is nothing to say if it did not.
         let _ = self.keeping_house.await;

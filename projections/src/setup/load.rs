@@ -47,7 +47,8 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
     let mut apps = Vec::with_capacity(rows.len());
     for row in rows {
         let slug: Arc<str> = row.slug.into();
-        let env = Arc::new(envs.remove(&row.id).unwrap_or_default());
+        let Env { values, positions: env_positions } = envs.remove(&row.id).unwrap_or_default();
+        let env = Arc::new(values);
         apps.push(App {
             id: row.id.into(),
             scripts: scripts(connection, row.id, &slug, &env).await?,
@@ -58,6 +59,7 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
             members: members.remove(&row.id).unwrap_or_default(),
             domains: domains.remove(&row.id).unwrap_or_default(),
             env,
+            env_positions,
             routes: routes.remove(&row.id).unwrap_or_default(),
         });
     }
@@ -109,16 +111,23 @@ async fn domains(connection: &mut PgConnection, only: Option<Uuid>) -> Result<Ha
     Ok(domains)
 }
 
-async fn envs(
-    connection: &mut PgConnection,
-    only: Option<Uuid>,
-) -> Result<HashMap<Uuid, BTreeMap<String, String>>, sqlx::Error> {
-    let rows = sqlx::query!("select app_id, name, value from state.env where $1::uuid is null or app_id = $1", only)
-        .fetch_all(connection)
-        .await?;
-    let mut envs: HashMap<Uuid, BTreeMap<String, String>> = HashMap::new();
+/// The configuration values of an app.
+#[derive(Default)]
+struct Env {
+    values: BTreeMap<String, String>,
+    positions: BTreeMap<String, Position>,
+}
+
+async fn envs(connection: &mut PgConnection, only: Option<Uuid>) -> Result<HashMap<Uuid, Env>, sqlx::Error> {
+    let rows =
+        sqlx::query!("select app_id, name, value, position from state.env where $1::uuid is null or app_id = $1", only)
+            .fetch_all(connection)
+            .await?;
+    let mut envs: HashMap<Uuid, Env> = HashMap::new();
     for row in rows {
-        envs.entry(row.app_id).or_default().insert(row.name, row.value);
+        let env = envs.entry(row.app_id).or_default();
+        env.positions.insert(row.name.clone(), Position(row.position));
+        env.values.insert(row.name, row.value);
     }
     Ok(envs)
 }

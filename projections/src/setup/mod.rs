@@ -60,6 +60,8 @@ pub struct App {
     pub domains: Vec<Domain>,
     /// Its plain configuration values.
     pub env: Arc<BTreeMap<String, String>>,
+    /// The event that last changed each of them.
+    pub env_positions: BTreeMap<String, Position>,
     /// Its scripts, in order of their names.
     pub scripts: Vec<Script>,
     /// Its routes, in order of their paths.

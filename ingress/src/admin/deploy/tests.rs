@@ -48,6 +48,7 @@ fn app() -> App {
         position: Position::ZERO,
         members: BTreeMap::new(),
         domains: vec![Domain { id: Ulid(4).into(), host: "shop.test".to_owned(), created_at: DateTime::UNIX_EPOCH }],
+        env_positions: BTreeMap::new(),
         env: Arc::new(BTreeMap::from([("a".to_owned(), "1".to_owned())])),
         scripts: vec![script],
         routes: vec![Route { id: Ulid(5).into(), definition, created_at: DateTime::UNIX_EPOCH, position: Position(4) }],

@@ -235,3 +235,13 @@ impl Output for Html {
         contract.answer = Some(Content::Html);
     }
 }
+
+/// A line of text.
+#[derive(Debug)]
+pub(in crate::admin) enum Text {}
+
+impl Output for Text {
+    fn describe(contract: &mut Contract) {
+        contract.answer = Some(Content::Text);
+    }
+}

@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-pub(super) use contract::{Events, Html, Told};
+pub(super) use contract::{Events, Html, Text, Told};
 
 use self::contract::{Content, Contract};
 use super::{
@@ -201,7 +201,8 @@ fn responses(endpoint: &Endpoint, said: &Said, contract: &Contract) -> Value {
             401.. if is_page => json!({ "description": reason(status), "content": content(&Content::Html) }),
             _ => json!({ "$ref": format!("#/components/responses/Problem{status}") }),
         };
-        responses.insert(status.to_string(), answer);
+        // What an endpoint answers with a status that refuses elsewhere is its answer all the same.
+        responses.entry(status.to_string()).or_insert(answer);
     }
     responses.sort_keys();
     responses.into()
