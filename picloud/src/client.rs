@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{failure::Failure, problem::Problem, profile::Target};
+use crate::{failure::Failure, patience::with_patience, problem::Problem, profile::Target};
 
 /// A control plane and as whom we ask it.
 #[derive(Clone, Debug)]
@@ -120,7 +120,8 @@ impl Client {
     /// # Errors
     /// [`Failure`].
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        let response = request.send().await.map_err(|error| self.broken(&error))?;
+        let waiting = format!("waiting for {}", self.target.url);
+        let response = with_patience(&waiting, request.send()).await.map_err(|error| self.broken(&error))?;
         if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
     }
 

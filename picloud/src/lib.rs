@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod failure;
 pub mod logging;
 pub mod manifest;
+pub mod patience;
 pub mod problem;
 pub mod profile;
 pub mod serve;

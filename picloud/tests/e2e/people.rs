@@ -200,3 +200,31 @@ async fn an_account_that_is_deactivated_is_out_within_a_second() {
     assert!(began.elapsed() < Duration::from_secs(5));
     service.stop().await;
 }
+
+#[tokio::test]
+async fn who_starts_it_at_a_terminal_makes_the_first_account_at_a_link_that_works_once() {
+    let home = Arc::new(Home::new());
+    let service = Start::new(&home).at_a_terminal().ready().await;
+    let said = service.until_it_says("/setup/").await;
+    let link = said.split_whitespace().find(|word| word.contains("/setup/")).unwrap();
+    assert!(link.starts_with(&service.admin), "{link}");
+    let (page, token) = link.split_once("?token=").unwrap();
+    let make = async |email: &str| {
+        let form = format!("token={token}&name=Ada&email={email}&password={}", PASSWORD.replace(' ', "+"));
+        answer(client().post(page).header("origin", &service.admin).body(form)).await
+    };
+    let (status, made) = make("ada@example.com").await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let (status, told) = make("eve@example.com").await;
+    assert_eq!(status, StatusCode::CONFLICT, "{told}");
+    let ada = elsewhere();
+    sign_in(&ada, &service, "ada@example.com").await;
+    assert!(ada.picloud(&["whoami"]).await.contains("owner"));
+    service.stop().await;
+
+    // There is an owner: nobody else is asked to become one.
+    let service = Start::new(&home).at_a_terminal().ready().await;
+    let said = service.until_it_says("Next, in another terminal").await;
+    assert!(!said.contains("/setup/"), "{said}");
+    service.stop().await;
+}

@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     net::TcpListener,
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, LazyLock},
     thread::{self, JoinHandle},
     time::Duration,
@@ -16,7 +16,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{eventually::eventually, home::Home};
+use crate::{
+    eventually::eventually,
+    home::{Home, PICLOUD},
+};
 
 /// Below what the kernel gives out by itself, so that nobody's connection takes a port between choosing and using it.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -37,11 +40,18 @@ pub struct Service {
 pub struct Start {
     home: Arc<Home>,
     variables: BTreeMap<&'static str, String>,
+    at_a_terminal: bool,
 }
 
 impl Start {
     pub fn new(home: &Arc<Home>) -> Self {
-        Self { home: Arc::clone(home), variables: BTreeMap::new() }
+        Self { home: Arc::clone(home), variables: BTreeMap::new(), at_a_terminal: false }
+    }
+
+    /// As a person does who reads what it says.
+    pub fn at_a_terminal(mut self) -> Self {
+        self.at_a_terminal = true;
+        self
     }
 
     /// With a variable of the environment.
@@ -71,18 +81,38 @@ impl Start {
     /// Starts it, for better or worse.
     pub fn spawn(&self) -> Service {
         let (data, control) = (free_port(), free_port());
-        let mut command = self.home.command();
+        let mut command = if self.at_a_terminal {
+            // It passes signals on, and what is said at its terminal comes out of it.
+            let mut command = Command::new("script");
+            command.args([
+                "--quiet",
+                "--flush",
+                "--return",
+                "--command",
+                &format!("exec {PICLOUD} serve"),
+                "/dev/null",
+            ]);
+            self.home.prepare(&mut command);
+            command
+        } else {
+            let mut command = self.home.command();
+            command.arg("serve");
+            command
+        };
         command
-            .arg("serve")
             .env("PICLOUD_LISTEN", format!("127.0.0.1:{data}"))
             .env("PICLOUD_ADMIN_LISTEN", format!("127.0.0.1:{control}"))
             .envs(&self.variables)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(if self.at_a_terminal { Stdio::piped() } else { Stdio::null() })
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (said, stderr) = watch::channel(String::new());
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let heard: Box<dyn Read + Send> = match child.stdout.take() {
+            Some(terminal) => Box::new(terminal),
+            None => Box::new(child.stderr.take().unwrap()),
+        };
+        let lines = BufReader::new(heard).lines();
         let reader = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 said.send_modify(|all| {
