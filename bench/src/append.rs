@@ -37,7 +37,8 @@ pub async fn measure(bench: &Bench, cluster: &Embedded, report: &mut Report) -> 
     let (told, mut tail) = mpsc::unbounded_channel();
     let drain = tokio::spawn(async move { while tail.recv().await.is_some() {} });
     let options = cluster.options().database("append");
-    let (committer, committing) = Committer::start(options.clone(), node.epoch(), CommitterConfig::default(), told);
+    let (committer, committing) =
+        Committer::start(options.clone(), node.epoch(), CommitterConfig::default(), told, None);
 
     let (mut raw, mut appended, mut alone, mut inserted) = (vec![], vec![], vec![], vec![]);
     for _ in 0..bench.rounds {

@@ -13,15 +13,17 @@ use clap::{Args, ValueEnum};
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
     event::route::{Definition, Mode},
-    id::{AppId, EventId, RouteId, ScriptId, VersionId},
+    id::{AppId, EventId, OutboxId, RouteId, ScriptId, VersionId},
     limits::Limits,
     log::IdempotencyClaim,
     policy::Principal,
     routing::{HostMap, HostPattern, Pattern, Table},
-    run::{Call, Diagnostic, Failure, Finished, Invoker, Program, Record, Unavailable},
+    run::{Call, Diagnostic, Failure, Finished, Invoker, Owed, Program, Record, Unavailable},
 };
 use picloud_ingress::{
-    data_plane::{self, App, Begin, Catalog, Credentials, DataPlane, Outcomes, Route, Settings, Snapshot},
+    data_plane::{
+        self, Accepted, App, Begin, Catalog, Credentials, DataPlane, Later, Outcomes, Route, Settings, Snapshot,
+    },
     health::{Health, Readiness, Versions},
     problem::Problem,
     proxies::TrustedProxies,
@@ -73,9 +75,11 @@ pub async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         catalog: Arc::new(OneRoute(Arc::new(snapshot()?))),
         invoker: Arc::new(peer),
         outcomes: Arc::new(Nothing),
+        later: Arc::new(Nothing),
         credentials: Arc::new(Nothing),
         health: Arc::new(Nothing),
         versions: Versions { product: "bench", sdk: "bench", api: "bench", schema: 0 },
+        public_url: "".into(),
         settings: Settings::default(),
     };
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
@@ -114,6 +118,7 @@ fn snapshot() -> anyhow::Result<Snapshot> {
         cors: None,
         rate_limit: None,
         rate_limit_per_address: None,
+        retry: None,
     };
     let pattern = Pattern::try_from(&definition)?;
     let id = RouteId::generate();
@@ -137,7 +142,17 @@ struct Peer {
     database: Option<PgPool>,
 }
 
+impl Later for Nothing {
+    fn find(&self, _: OutboxId) -> BoxFuture<'static, Result<Option<Accepted>, Problem>> {
+        async { Ok(None) }.boxed()
+    }
+}
+
 impl Invoker for Peer {
+    fn enqueue(&self, _: Owed) -> BoxFuture<'static, Result<(), Unavailable>> {
+        async { Err(Unavailable::Log) }.boxed()
+    }
+
     fn invoke(&self, mut call: Call) -> BoxFuture<'static, Result<Finished, Unavailable>> {
         let peer = self.clone();
         async move {

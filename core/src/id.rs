@@ -140,6 +140,8 @@ ids! {
     InvocationId = "inv_", "an invocation id";
     /// Work that a committed event owes.
     OutboxId = "out_", "an outbox item id";
+    /// An outbox item that used up its attempts.
+    DeadLetterId = "dl_", "a dead letter id";
     /// One appended fact.
     EventId = "evt_", "an event id";
     /// A person's account.

@@ -10,6 +10,8 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod nearest;
+pub mod outbox;
 pub mod policy;
+pub mod retry;
 pub mod routing;
 pub mod run;

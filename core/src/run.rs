@@ -13,8 +13,10 @@ use utoipa::ToSchema;
 
 use crate::{
     event::{Actor, FailureReason},
-    id::{AppId, InvocationId, RequestId, RouteId, ScriptId, VersionId},
+    id::{AppId, InvocationId, OutboxId, RequestId, RouteId, ScriptId, VersionId},
     limits::Limits,
+    outbox::Item,
+    retry::RetryPolicy,
 };
 
 /// One script version, ready to be compiled and run. Shared: every call of the version holds the same one.
@@ -111,8 +113,25 @@ pub struct Call {
     pub request: Request,
     /// What to keep of it.
     pub record: Record,
+    /// The item of the outbox that this is an attempt at.
+    pub item: Option<Arc<Item>>,
     /// Under which idempotency key the outcome is to be remembered, by the same commit as the run's completion.
     pub idempotency: Option<crate::log::IdempotencyClaim>,
+}
+
+/// A run that is owed: its caller is answered before it begins.
+#[derive(Debug)]
+pub struct Owed {
+    /// Names the work.
+    pub item: OutboxId,
+    /// What is to be run, and what came in.
+    pub call: Call,
+    /// How patiently.
+    pub retry: RetryPolicy,
+    /// The SHA-256 of a token whose holder may ask what became of it.
+    pub token: Option<[u8; 32]>,
+    /// What its caller is answered once it is durable.
+    pub answer: Answer,
 }
 
 /// What a script answers.
@@ -198,6 +217,9 @@ pub enum Unavailable {
     /// The database is away or the node lost its right to write.
     #[error("the log cannot be written")]
     Log,
+    /// The work that it was an attempt at was cancelled, or is another node's now. It wrote nothing.
+    #[error("the work was taken away")]
+    Unleased,
 }
 
 /// Something wrong, or questionable, with a script's source.
@@ -227,6 +249,9 @@ pub enum Severity {
 pub trait Invoker: Send + Sync + 'static {
     /// Runs a call to its end and resolves when that end is durable. Dropping the future does not end the run.
     fn invoke(&self, call: Call) -> BoxFuture<'static, Result<Finished, Unavailable>>;
+
+    /// Makes a run be owed; resolves when that is durable.
+    fn enqueue(&self, owed: Owed) -> BoxFuture<'static, Result<(), Unavailable>>;
 
     /// Everything wrong with a source, worst first in order of place. Empty: it may be uploaded.
     fn validate(&self, source: &str, limits: &Limits) -> Vec<Diagnostic>;

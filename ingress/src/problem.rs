@@ -103,8 +103,6 @@ kinds! {
     AppPaused = 503, "app-paused", "App paused";
     /// The route's script has no version to run.
     NoActiveVersion = 503, "no-active-version", "Script has no active version";
-    /// The route answers through the outbox, which is not running.
-    AsyncUnavailable = 503, "async-unavailable", "Asynchronous calls are not available";
     /// The run was ended from outside.
     Cancelled = 503, "cancelled", "Run cancelled";
     /// The node went away during the run.

@@ -2,8 +2,10 @@
 //!
 //! - [`setup`] is how apps are set up, in memory: read once, then brought up to date by the tail.
 //! - [`kv`] reads stored values for runs and for the data browser.
+//! - [`outbox`] reads what is owed.
 //! - [`scripts`] reads what is too much to keep in memory: versions and their sources.
 
 pub mod kv;
+pub mod outbox;
 pub mod scripts;
 pub mod setup;

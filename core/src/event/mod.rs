@@ -8,12 +8,14 @@
 pub mod account;
 pub mod api_key;
 pub mod app;
+pub mod dead_letter;
 pub mod domain;
 pub mod env;
 pub mod invocation;
 pub mod kv;
 pub mod master_key;
 pub mod member;
+pub mod outbox;
 pub mod route;
 pub mod script;
 pub mod session;
@@ -183,6 +185,14 @@ catalogue! {
     InvocationJournaled(invocation::Journaled) = "invocation.journaled", Run;
     InvocationCompleted(invocation::Completed) = "invocation.completed", Run;
     InvocationFailed(invocation::Failed) = "invocation.failed", Run;
+    OutboxEnqueued(outbox::Enqueued) = "outbox.enqueued", Run;
+    OutboxRescheduled(outbox::Rescheduled) = "outbox.rescheduled", Run;
+    OutboxDelivered(outbox::Delivered) = "outbox.delivered", Run;
+    OutboxExhausted(outbox::Exhausted) = "outbox.exhausted", Run;
+    OutboxCancelled(outbox::Cancelled) = "outbox.cancelled", Run;
+    DeadLetterCreated(dead_letter::Created) = "dead_letter.created", Config;
+    DeadLetterReplayed(dead_letter::Replayed) = "dead_letter.replayed", Config;
+    DeadLetterResolved(dead_letter::Resolved) = "dead_letter.resolved", Config;
     SessionOpened(session::Opened) = "session.opened", Run;
     SessionClosed(session::Closed) = "session.closed", Run;
 }

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{
     id::{RouteId, ScriptId},
+    retry::RetryPolicy,
     run::Record,
 };
 
@@ -72,6 +73,9 @@ pub struct Definition {
     /// How often one address may call.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::tolerant::rate_limit")]
     pub rate_limit_per_address: Option<RateLimit>,
+    /// How patiently a call that is answered before it runs is tried; none is the usual patience.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::tolerant::maybe_retry")]
+    pub retry: Option<RetryPolicy>,
 }
 
 /// A route came to be.

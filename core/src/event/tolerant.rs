@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::route::{Cors, RateLimit};
-use crate::limits::Limits;
+use crate::{limits::Limits, retry::RetryPolicy};
 
 pub(super) fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
     known(deserializer, Limits::NAMES)?.ok_or_else(|| de::Error::custom("a version has limits"))
@@ -19,6 +19,14 @@ pub(super) fn cors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 pub(super) fn rate_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RateLimit>, D::Error> {
     known(deserializer, &["per_second", "burst"])
+}
+
+pub(super) fn maybe_retry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RetryPolicy>, D::Error> {
+    known(deserializer, &["max_attempts", "backoff", "base_ms", "max_ms"])
+}
+
+pub(super) fn retry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RetryPolicy, D::Error> {
+    maybe_retry(deserializer)?.ok_or_else(|| de::Error::custom("an item has a policy"))
 }
 
 fn known<'de, T: DeserializeOwned, D: Deserializer<'de>>(

@@ -25,6 +25,10 @@ pub enum Purpose {
     Outcome,
     /// A password's hash, a link's, an authenticator's seed; bound to the secret's id.
     Secret,
+    /// What a later run gets; bound to the outbox item or the dead letter.
+    Payload,
+    /// A key of something single, such as a dead letter, under its app's; bound to the key's id.
+    Key,
 }
 
 impl Purpose {
@@ -33,6 +37,8 @@ impl Purpose {
             Self::Recording => b"picloud recording v1",
             Self::Outcome => b"picloud outcome v1",
             Self::Secret => b"picloud secret v1",
+            Self::Payload => b"picloud payload v1",
+            Self::Key => b"picloud key v1",
         }
     }
 }
@@ -65,6 +71,21 @@ pub struct DataKey {
 }
 
 impl DataKey {
+    /// A new key and its row's material: the key itself, under this one.
+    pub(super) fn subordinate(&self) -> (Self, Vec<u8>) {
+        let id = DataKeyId::generate();
+        let secret = Zeroizing::new(rand::random::<[u8; 32]>());
+        let material = self.seal_bytes(Purpose::Key, &id.ulid().to_bytes(), &*secret);
+        (Self::new(id, &secret), material)
+    }
+
+    /// Reads what [`DataKey::subordinate`] made.
+    pub(super) fn open_subordinate(&self, id: DataKeyId, material: &[u8]) -> Result<Self, CannotOpen> {
+        let secret = Zeroizing::new(self.open_bytes(Purpose::Key, &id.ulid().to_bytes(), material)?);
+        let secret: &[u8; 32] = secret.as_slice().try_into().map_err(|_| CannotOpen)?;
+        Ok(Self::new(id, secret))
+    }
+
     pub(super) fn new(id: DataKeyId, secret: &[u8; 32]) -> Self {
         let mut cursor = Zeroizing::new([0_u8; 16]);
         Hkdf::<Sha256>::new(None, secret)

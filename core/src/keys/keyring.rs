@@ -137,6 +137,10 @@ impl Keyring {
         self.inner.wrapped.master().fingerprint().to_owned()
     }
 
+    pub(super) fn pool(&self) -> &PgPool {
+        self.inner.wrapped.pool()
+    }
+
     fn apps<T>(&self, read: impl FnOnce(&Apps) -> T) -> T {
         read(&self.inner.apps.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -4,6 +4,7 @@
 //! cursors are under data keys, so erasing one row erases all of an app's that is under it, wherever it lies; and a new
 //! master key touches those rows and nothing else.
 
+mod apart;
 mod cursor;
 mod data_key;
 mod keyring;
@@ -11,6 +12,7 @@ mod master;
 mod master_file;
 mod wrapped;
 
+pub use apart::ApartError;
 pub use cursor::{Cursor, InvalidCursor};
 pub use data_key::{CannotOpen, DataKey, Purpose, Sealed};
 pub use keyring::{Keyring, KeyringError};

@@ -32,6 +32,10 @@ impl WrappedKeys {
         Self { pool, file: master.file().clone(), master: RwLock::new(Arc::new(master)) }
     }
 
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     pub(super) fn master(&self) -> Arc<MasterKey> {
         Arc::clone(&self.master.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -55,10 +59,13 @@ impl WrappedKeys {
 
     /// Erases an app's key. Says whether there was one.
     pub(super) async fn erase(&self, app: AppId) -> Result<bool, KeyringError> {
-        let erased =
-            sqlx::query!("delete from live.secret_material where kind = 'data_key' and app_id = $1", Uuid::from(app))
-                .execute(&self.pool)
-                .await?;
+        // What is under it cannot be read any more and is of no use to anyone.
+        let erased = sqlx::query!(
+            "delete from live.secret_material where kind in ('data_key', 'letter_key') and app_id = $1",
+            Uuid::from(app)
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(erased.rows_affected() > 0)
     }
 

@@ -1,16 +1,21 @@
 //! One append: the arrays that a batch of commits becomes, and the call that sends them.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
     Commit, Position, Read, Rejected,
-    fold::{CannotFollow, Folded, KvKey, KvWrite},
+    fold::{CannotFollow, Folded, KvKey, KvWrite, OutboxFinal},
 };
-use crate::id::NodeEpoch;
+use crate::{
+    event::outbox::Enqueued,
+    id::{NodeEpoch, OutboxId},
+};
 
-/// The column values of one call of `log.append`, one vector an argument.
+/// The column values of one call of `log.append_batch`, one vector an argument.
 #[derive(Debug, Default)]
 pub(super) struct Arrays<'a> {
     read_commit: Vec<i32>,
@@ -60,6 +65,22 @@ pub(super) struct Arrays<'a> {
     begin_app: Vec<Uuid>,
     begin_offset: Vec<i32>,
     end_invocation: Vec<Uuid>,
+    lease_commit: Vec<i32>,
+    lease_item: Vec<Uuid>,
+    item_id: Vec<Uuid>,
+    item_offset: Vec<i32>,
+    item_lane: Vec<Option<&'a str>>,
+    item_priority: Vec<i16>,
+    item_due: Vec<Option<DateTime<Utc>>>,
+    item_watched: Vec<bool>,
+    item_leased: Vec<bool>,
+    /// The same rows as `item_*`.
+    items: Vec<&'a Enqueued>,
+    retry_item: Vec<Uuid>,
+    retry_failed: Vec<String>,
+    retry_due: Vec<DateTime<Utc>>,
+    end_item: Vec<Uuid>,
+    end_outcome: Vec<&'a str>,
     /// Whether a commit in it holds a predicate, which was checked in memory against events up to the known head.
     pub holds_predicates: bool,
 }
@@ -79,6 +100,10 @@ impl<'a> Arrays<'a> {
         for (index, commit) in commits.enumerate() {
             let number = index as i32;
             arrays.reads(number, &commit.reads);
+            if let Some(item) = commit.authority.lease {
+                arrays.lease_commit.push(number);
+                arrays.lease_item.push(item.uuid());
+            }
             if let Some(outcome) = &commit.outcome {
                 arrays.claim_commit.push(number);
                 arrays.claim_scope.push(&outcome.claim.scope);
@@ -122,6 +147,17 @@ impl<'a> Arrays<'a> {
         }
     }
 
+    /// Leases items to this node, as far as there are places for them; which events of the batch these are, from 0.
+    pub fn lease<P>(&mut self, mut place: impl FnMut(&Enqueued) -> Option<P>) -> Vec<(usize, P)> {
+        let mut places = Vec::new();
+        for (n, enqueued) in self.items.iter().enumerate() {
+            let Some(place) = place(enqueued) else { continue };
+            self.item_leased[n] = true;
+            places.push((self.item_offset[n] as usize - 1, place));
+        }
+        places
+    }
+
     /// Whether there is nothing but events in it.
     fn is_plain(&self) -> bool {
         self.read_commit.is_empty()
@@ -132,6 +168,10 @@ impl<'a> Arrays<'a> {
             && self.delete_app.is_empty()
             && self.begin_invocation.is_empty()
             && self.end_invocation.is_empty()
+            && self.lease_commit.is_empty()
+            && self.item_id.is_empty()
+            && self.retry_item.is_empty()
+            && self.end_item.is_empty()
     }
 
     /// The commits that increase a row, by its number in `base_*` from 1; each once, in order.
@@ -185,6 +225,41 @@ impl<'a> Arrays<'a> {
             self.begin_offset.push(offset);
         }
         self.end_invocation.extend(folded.ended.into_iter().map(Uuid::from));
+        self.outbox(folded.outbox);
+    }
+
+    fn outbox(&mut self, items: HashMap<OutboxId, OutboxFinal<'a>>) {
+        let mut owed = Vec::new();
+        for (item, last) in items {
+            if let Some((offset, enqueued)) = last.enqueued {
+                // What came and went within the batch leaves nothing, unless somebody may ask for it.
+                if last.ending.is_some() && !enqueued.is_watched {
+                    continue;
+                }
+                owed.push((offset, enqueued));
+            }
+            if let Some(due_at) = last.due_at {
+                self.retry_item.push(item.uuid());
+                self.retry_failed.push(serde_json::to_string(&last.failed).expect("attempts are plain data"));
+                self.retry_due.push(due_at);
+            }
+            if let Some(ending) = last.ending {
+                self.end_item.push(item.uuid());
+                self.end_outcome.push(ending.as_str());
+            }
+        }
+        // In the order of their events: who came first goes first.
+        owed.sort_unstable_by_key(|(offset, _)| *offset);
+        for (offset, enqueued) in owed {
+            self.item_id.push(enqueued.item.uuid());
+            self.item_offset.push(offset);
+            self.item_lane.push(enqueued.lane.as_deref());
+            self.item_priority.push(enqueued.priority);
+            self.item_due.push(enqueued.due_at);
+            self.item_watched.push(enqueued.is_watched);
+            self.item_leased.push(false);
+            self.items.push(enqueued);
+        }
     }
 }
 
@@ -199,7 +274,7 @@ pub(super) struct Writer {
     pub epoch: NodeEpoch,
 }
 
-/// What `log.append` says.
+/// What `log.append_batch` says.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// Done; the new head.
@@ -221,15 +296,16 @@ const fn some<T>(values: &Vec<T>) -> Option<&Vec<T>> {
 }
 
 /// A batch that holds nothing but events.
-const PLAIN: &str = "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range
-    from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+const PLAIN: &str = "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range, unleased
+    from log.append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// Any batch.
-const FULL: &str = "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range
-    from log.append(
+const FULL: &str = "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range, unleased
+    from log.append_batch(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
         $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40,
-        $41, $42, $43, $44, $45, $46, $47, $48
+        $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60,
+        $61, $62
     )";
 
 /// Sends a batch; a statement of its own, or part of the caller's transaction.
@@ -291,7 +367,21 @@ pub(super) async fn append(
             .bind(some(&arrays.begin_invocation))
             .bind(some(&arrays.begin_app))
             .bind(some(&arrays.begin_offset))
-            .bind(some(&arrays.end_invocation));
+            .bind(some(&arrays.end_invocation))
+            .bind(some(&arrays.lease_commit))
+            .bind(some(&arrays.lease_item))
+            .bind(some(&arrays.item_id))
+            .bind(some(&arrays.item_offset))
+            .bind(some(&arrays.item_lane))
+            .bind(some(&arrays.item_priority))
+            .bind(some(&arrays.item_due))
+            .bind(some(&arrays.item_watched))
+            .bind(some(&arrays.item_leased))
+            .bind(some(&arrays.retry_item))
+            .bind(some(&arrays.retry_failed))
+            .bind(some(&arrays.retry_due))
+            .bind(some(&arrays.end_item))
+            .bind(some(&arrays.end_outcome));
     }
     let row = call.fetch_one(connection).await?;
 
@@ -306,7 +396,9 @@ pub(super) async fn append(
 fn refused(row: &PgRow, arrays: &Arrays<'_>) -> Result<Verdict, sqlx::Error> {
     let numbers = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<Vec<i32>>, _>(column)?.unwrap_or_default());
     let mut refusals = Vec::new();
-    for (column, why) in [("stale", Rejected::Stale), ("unclaimed", Rejected::Unclaimed)] {
+    for (column, why) in
+        [("stale", Rejected::Stale), ("unclaimed", Rejected::Unclaimed), ("unleased", Rejected::Unleased)]
+    {
         refusals.extend(numbers(column)?.into_iter().map(|number| (number as usize, why.clone())));
     }
     let mut crowded = false;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::Position;
 use crate::{
     event::{Actor, Event},
-    id::{AppId, EventId, InvocationId, NodeEpoch},
+    id::{AppId, EventId, InvocationId, NodeEpoch, OutboxId},
 };
 
 /// What one run or one admin call wants: all of it is appended, in order and without anything in between, or nothing.
@@ -46,6 +46,8 @@ impl Commit {
 pub struct Authority {
     /// The start of the node that it comes from.
     pub epoch: NodeEpoch,
+    /// The item of the outbox in whose name it is made, as long as this node may run that.
+    pub lease: Option<OutboxId>,
 }
 
 /// An event on its way into the log. Its texts are made here, by whoever wants it appended, not by the committer.
@@ -193,6 +195,9 @@ pub enum Rejected {
     /// Its idempotency claim was given to another attempt.
     #[error("the idempotency claim was lost")]
     Unclaimed,
+    /// The item it was made for was cancelled, or another node runs it.
+    #[error("the lease was lost")]
+    Unleased,
     /// The database refuses what it says; the constraint's name, where one was broken.
     #[error("the database refuses the commit")]
     Invalid {

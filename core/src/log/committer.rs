@@ -18,7 +18,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Appended, Commit, CommitError, Committed, Position, fair::Pending};
+use super::{Appended, Commit, CommitError, Committed, Handoff, Position, fair::Pending};
 use crate::id::NodeEpoch;
 
 mod appender;
@@ -76,13 +76,14 @@ const MEMORY_UNIT: usize = 1 << 10;
 
 impl Committer {
     /// Starts the task on a connection of its own. It ends when [`Committer::close`] was called and all that waited is
-    /// answered. What it commits it hands to `tail`.
+    /// answered. What it commits it hands to `tail`, and what it can to the workers of this node.
     #[must_use]
     pub fn start(
         options: PgConnectOptions,
         epoch: NodeEpoch,
         config: CommitterConfig,
         tail: mpsc::UnboundedSender<Appended>,
+        handoff: Option<Handoff>,
     ) -> (Self, JoinHandle<()>) {
         let (queue, receiver) = mpsc::channel(config.queue_commits);
         let shared = Arc::new(Shared::default());
@@ -92,7 +93,7 @@ impl Committer {
             epoch,
             shared: Arc::clone(&shared),
         };
-        let appender = Appender::new(options, epoch, config, receiver, tail, shared);
+        let appender = Appender::new(options, epoch, config, receiver, tail, handoff, shared);
         (committer, tokio::spawn(appender.run()))
     }
 

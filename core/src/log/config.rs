@@ -1,9 +1,10 @@
 //! Folds configuration events into their tables, a statement or two an event.
 //!
 //! These nouns are rare, so they have plain statements instead of a place in `log.append`; both run in one transaction
-//! under the log's lock. Accounts have a file of their own.
+//! under the log's lock. Accounts and dead letters have files of their own.
 
 mod accounts;
+mod dead_letters;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
@@ -28,6 +29,8 @@ pub(super) async fn is_fresh(
             r#"select exists (
                 select from log.config
                 where position > $1 and position <= $2 and app_id is not distinct from $3
+                    -- Kept like configuration, but nothing is set up differently by them.
+                    and kind not like 'dead\_letter.%'
             ) as "changed!""#,
             as_of.0,
             head.0,
@@ -87,8 +90,16 @@ pub(super) async fn fold(
         Event::AccountRecoveryCodeUsed(event) => accounts::recovery_code_used(connection, event, position).await,
         Event::AccountDeactivated(event) => accounts::activated(connection, event.account, false, position).await,
         Event::AccountReactivated(event) => accounts::activated(connection, event.account, true, position).await,
+        Event::DeadLetterCreated(event) => dead_letters::created(connection, new, event, position, at).await,
+        Event::DeadLetterReplayed(event) => dead_letters::replayed(connection, new, event, position, at).await,
+        Event::DeadLetterResolved(event) => dead_letters::resolved(connection, new, event, position, at).await,
         // The file is the state.
         Event::MasterKeyRotated(_)
+        | Event::OutboxEnqueued(_)
+        | Event::OutboxRescheduled(_)
+        | Event::OutboxDelivered(_)
+        | Event::OutboxExhausted(_)
+        | Event::OutboxCancelled(_)
         | Event::KvSet(_)
         | Event::KvIncreased(_)
         | Event::KvDeleted(_)

@@ -12,8 +12,11 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    event::Event,
-    id::{AppId, InvocationId},
+    event::{
+        Event,
+        outbox::{Attempt, Enqueued},
+    },
+    id::{AppId, InvocationId, OutboxId},
 };
 
 /// A row of `state.kv`, by its key.
@@ -63,7 +66,7 @@ pub struct Final<'a> {
 pub struct CannotFollow;
 
 /// The rows that a batch of events changes.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Folded<'a> {
     /// Key-value entries.
     pub kv: HashMap<KvKey<'a>, Final<'a>>,
@@ -73,6 +76,44 @@ pub struct Folded<'a> {
     pub begun: HashMap<InvocationId, (AppId, i32)>,
     /// Runs that ended and had not begun in this batch.
     pub ended: Vec<InvocationId>,
+    /// Items of the outbox.
+    pub outbox: HashMap<OutboxId, OutboxFinal<'a>>,
+}
+
+/// What becomes of an item of the outbox.
+#[derive(Debug, Default)]
+pub struct OutboxFinal<'a> {
+    /// It came to be in this batch: the event's place in it, and what it says.
+    pub enqueued: Option<(i32, &'a Enqueued)>,
+    /// Attempts that failed, in order, and when it is due again.
+    pub failed: Vec<&'a Attempt>,
+    /// When it is due after the last of them.
+    pub due_at: Option<DateTime<Utc>>,
+    /// It is over.
+    pub ending: Option<Ending>,
+}
+
+/// How an item ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// An attempt succeeded.
+    Delivered,
+    /// It is a dead letter.
+    Dead,
+    /// Somebody took it back.
+    Cancelled,
+}
+
+impl Ending {
+    /// As it stands in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 impl<'a> Folded<'a> {
@@ -96,7 +137,21 @@ impl<'a> Folded<'a> {
             }
             Event::InvocationCompleted(completed) => self.end(completed.invocation),
             Event::InvocationFailed(failed) => self.end(failed.invocation),
-            Event::InvocationLogged(_)
+            Event::OutboxEnqueued(enqueued) => {
+                self.outbox.entry(enqueued.item).or_default().enqueued = Some((offset, enqueued));
+            }
+            Event::OutboxRescheduled(rescheduled) => {
+                let item = self.outbox.entry(rescheduled.item).or_default();
+                item.failed.push(&rescheduled.attempt);
+                item.due_at = Some(rescheduled.due_at);
+            }
+            Event::OutboxDelivered(delivered) => self.settle(delivered.item, Ending::Delivered),
+            Event::OutboxExhausted(exhausted) => self.settle(exhausted.item, Ending::Dead),
+            Event::OutboxCancelled(cancelled) => self.settle(cancelled.item, Ending::Cancelled),
+            Event::DeadLetterCreated(_)
+            | Event::DeadLetterReplayed(_)
+            | Event::DeadLetterResolved(_)
+            | Event::InvocationLogged(_)
             | Event::InvocationJournaled(_)
             | Event::AppCreated(_)
             | Event::DomainClaimed(_)
@@ -161,6 +216,10 @@ impl<'a> Folded<'a> {
             }
         }
         Ok(())
+    }
+
+    fn settle(&mut self, item: OutboxId, ending: Ending) {
+        self.outbox.entry(item).or_default().ending = Some(ending);
     }
 
     fn end(&mut self, invocation: InvocationId) {

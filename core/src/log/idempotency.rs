@@ -26,8 +26,9 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// What a request was answered, for its repetitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Its run.
-    pub invocation: InvocationId,
+    /// Its run; none when that is still owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<InvocationId>,
     /// The status.
     pub status: u16,
     /// The script's headers.
@@ -39,7 +40,7 @@ pub struct Kept {
 impl Kept {
     /// What is kept of an answer.
     #[must_use]
-    pub fn of(invocation: InvocationId, answer: &Answer) -> Self {
+    pub fn of(invocation: Option<InvocationId>, answer: &Answer) -> Self {
         let body = (answer.body.len() <= MAX_BODY_BYTES).then(|| BASE64_STANDARD.encode(&answer.body));
         Self { invocation, status: answer.status, headers: answer.headers.clone(), body }
     }

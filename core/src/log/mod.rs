@@ -13,8 +13,10 @@ mod committer;
 mod config;
 mod fair;
 mod fold;
+mod handoff;
 pub mod idempotency;
 pub mod node;
+pub mod outbox;
 mod overtaken;
 pub mod partitions;
 mod position;
@@ -28,6 +30,7 @@ mod trouble;
 
 pub use commit::{Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected};
 pub use committer::{Committer, CommitterConfig};
+pub use handoff::{Handed, Handoff};
 pub use node::Node;
 pub use position::Position;
 pub use recorded::Recorded;

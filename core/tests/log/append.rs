@@ -313,7 +313,7 @@ async fn an_outcome_without_its_claim_is_refused_alone(database: PgPool) {
 async fn a_commit_by_another_epochs_right_is_refused(database: PgPool) {
     let node = TestNode::start(&database).await;
     let app = AppId::generate();
-    let stranger = Authority { epoch: NodeEpoch::generate() };
+    let stranger = Authority { epoch: NodeEpoch::generate(), lease: None };
     let refused = soon(node.committer.commit(Commit::new(stranger, vec![set(app, "x", "1")]))).await;
     assert_eq!(refused, Err(CommitError::Revoked));
     node.commit(vec![set(app, "a", "1")]).await.unwrap();

@@ -56,7 +56,7 @@ impl TestNode {
         let (sender, local) = mpsc::unbounded_channel();
         // The tail first: it stands at the head before anything is appended.
         let (tail, tail_task) = Tail::start(pool.clone(), listen.clone(), node.epoch(), local).await.unwrap();
-        let (committer, task) = Committer::start(committer, node.epoch(), config, sender);
+        let (committer, task) = Committer::start(committer, node.epoch(), config, sender, None);
         let reader = Reader::new(pool.clone());
         Self { node, committer, tail, reader, pool, listen, tasks: [task, tail_task] }
     }

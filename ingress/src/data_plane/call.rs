@@ -10,9 +10,10 @@ use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http::{Method, header, request::Parts};
 use picloud_core::{
-    event::Actor,
+    event::{Actor, route::Mode},
     id::{AppId, InvocationId, RequestId, RouteId},
     policy::Principal,
+    retry::RetryPolicy,
     routing::{decode, normalise_host},
     run::{Call, InvocationType, Program, Record, Request},
 };
@@ -33,6 +34,10 @@ pub(super) struct Target {
     pub(super) app: AppId,
     pub(super) program: Arc<Program>,
     pub(super) route: Option<RouteId>,
+    /// Whether the caller waits for the run.
+    pub(super) mode: Mode,
+    /// How patiently, when nobody does.
+    pub(super) retry: RetryPolicy,
     pub(super) record: Record,
     pub(super) principal: Principal,
     pub(super) host: String,
@@ -100,6 +105,7 @@ pub(super) fn call(incoming: &Incoming, target: Target, body: Bytes) -> Call {
             body,
         },
         record: target.record,
+        item: None,
         idempotency: None,
     }
 }

@@ -49,7 +49,7 @@ pub enum Begin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOutcome {
     /// Its run.
-    pub invocation: InvocationId,
+    pub invocation: Option<InvocationId>,
     /// The status.
     pub status: u16,
     /// The script's headers.
@@ -140,7 +140,8 @@ pub(super) fn repeat(first: StoredOutcome) -> Result<Reply, Problem> {
         None => {
             let detail =
                 format!("this request was done and answered {status}; the answer was over 1 MiB and is not kept");
-            Err(Problem::new(Kind::IdempotencyNotKept, detail).invocation(invocation))
+            let problem = Problem::new(Kind::IdempotencyNotKept, detail);
+            Err(if let Some(invocation) = invocation { problem.invocation(invocation) } else { problem })
         }
     }
 }

@@ -11,6 +11,7 @@ mod cors;
 mod credentials;
 mod headers;
 mod idempotency;
+mod later;
 mod lookup;
 pub(crate) mod outcome;
 mod rate;
@@ -24,6 +25,7 @@ use picloud_core::{event::route::RateLimit, run::Invoker};
 pub use cookies::SESSION_COOKIES;
 pub use credentials::Credentials;
 pub use idempotency::{Begin, Outcomes, StoredOutcome};
+pub use later::{Accepted, Later, Status};
 pub use lookup::{App, Catalog, Route, Script, Snapshot};
 
 use crate::health::{Health, Versions};
@@ -37,12 +39,16 @@ pub struct DataPlane {
     pub invoker: Arc<dyn Invoker>,
     /// What idempotent requests came to.
     pub outcomes: Arc<dyn Outcomes>,
+    /// What became of calls that were answered before they ran.
+    pub later: Arc<dyn Later>,
     /// Who a bearer token is.
     pub credentials: Arc<dyn Credentials>,
     /// How the node is.
     pub health: Arc<dyn Health>,
     /// What `/version` answers.
     pub versions: Versions,
+    /// Where this plane is reached, as links to it begin: no slash at the end.
+    pub public_url: Arc<str>,
     /// What a request may cost.
     pub settings: Settings,
 }

@@ -24,7 +24,8 @@ const REPEATED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// A script's answer and whose it is.
 #[derive(Debug)]
 pub(super) struct Reply {
-    pub(super) invocation: InvocationId,
+    /// None when the run is still owed.
+    pub(super) invocation: Option<InvocationId>,
     pub(super) answer: Answer,
     /// Whether it was given before, to an earlier request under the same idempotency key.
     pub(super) is_repeated: bool,
@@ -46,7 +47,9 @@ pub(super) fn is_kept(end: &Result<Finished, Unavailable>) -> bool {
 /// The script's answer, or the problem that there is none.
 pub(super) fn reply(invocation: InvocationId, end: Result<Finished, Unavailable>) -> Result<Reply, Problem> {
     match end {
-        Ok(Finished { result: Ok(answer), .. }) => Ok(Reply { invocation, answer, is_repeated: false }),
+        Ok(Finished { result: Ok(answer), .. }) => {
+            Ok(Reply { invocation: Some(invocation), answer, is_repeated: false })
+        }
         Ok(Finished { result: Err(failure), .. }) => Err(failed(failure).invocation(invocation)),
         Err(unavailable) => Err(not_run(invocation, &unavailable)),
     }
@@ -63,7 +66,7 @@ pub(crate) fn not_run(invocation: InvocationId, why: &Unavailable) -> Problem {
             let detail = "this node is shutting down; nothing was run, try again shortly";
             Problem::new(Kind::ShuttingDown, detail).retry_after(2)
         }
-        Unavailable::Log => Problem::unavailable(why).invocation(invocation),
+        Unavailable::Log | Unavailable::Unleased => Problem::unavailable(why).invocation(invocation),
     }
 }
 
@@ -102,7 +105,10 @@ pub(crate) fn failed(failure: Failure) -> Problem {
 /// The answer as it goes out.
 pub(super) fn respond(reply: Reply, shape: Shape) -> Result<Response, Problem> {
     let Reply { invocation, answer: Answer { status, headers, body }, is_repeated } = reply;
-    let malformed = |detail: String| Problem::new(Kind::BadResponse, detail).invocation(invocation);
+    let malformed = |detail: String| {
+        let problem = Problem::new(Kind::BadResponse, detail);
+        if let Some(invocation) = invocation { problem.invocation(invocation) } else { problem }
+    };
     // 1xx are not answers: more would have to follow.
     let code = StatusCode::from_u16(status)
         .ok()
@@ -119,7 +125,9 @@ pub(super) fn respond(reply: Reply, shape: Shape) -> Result<Response, Problem> {
     if has_body && !shape.is_head && !body.is_empty() {
         *response.body_mut() = Body::from(body);
     }
-    response.headers_mut().insert(INVOCATION, request_id::value(invocation));
+    if let Some(invocation) = invocation {
+        response.headers_mut().insert(INVOCATION, request_id::value(invocation));
+    }
     if is_repeated {
         response.headers_mut().insert(REPEATED, HeaderValue::from_static("true"));
     }

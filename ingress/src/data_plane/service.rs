@@ -9,15 +9,16 @@ use picloud_core::{
     event::route::Mode,
     id::{RequestId, ScriptId},
     policy::allows,
+    retry::RetryPolicy,
     routing::{Allow, Find, Found, is_reserved},
-    run::{Call, Record},
+    run::{Call, Invoker, Record},
 };
 
 use super::{
     App, Begin, DataPlane, Route, Served, body,
     body_memory::BodyMemory,
     call::{Incoming, Target, call},
-    cors, credentials, idempotency,
+    cors, credentials, idempotency, later,
     outcome::{self, Reply, Shape},
     rate::Rates,
 };
@@ -57,6 +58,9 @@ impl Service {
     async fn answer(&self, incoming: &Incoming, body: Body) -> Result<Response, Problem> {
         let path = incoming.parts.uri.path();
         if is_reserved(path) {
+            if let Some(item) = path.strip_prefix("/api/v1/outbox/") {
+                return self.status(incoming, item).await;
+            }
             return match (path, path.strip_prefix("/api/v1/execute/")) {
                 (_, Some(script)) => self.execute(incoming, script, body).await,
                 ("/healthz", _) => own(incoming, health::healthz),
@@ -81,6 +85,21 @@ impl Service {
         }
     }
 
+    /// What became of a call that was answered before it ran.
+    async fn status(&self, incoming: &Incoming, item: &str) -> Result<Response, Problem> {
+        self.rates.node(self.plane.settings.rate_limit_per_address, incoming.address)?;
+        let principal = credentials::principal(&incoming.parts.headers, &*self.plane.credentials)?;
+        if !matches!(incoming.parts.method, Method::GET | Method::HEAD) {
+            let detail = format!("{} is not answered here: GET is", incoming.parts.method);
+            return Err(Problem::new(Kind::MethodNotAllowed, detail).allow("GET, HEAD"));
+        }
+        let found = match item.parse() {
+            Ok(item) => self.plane.later.find(item).await?,
+            Err(_) => None,
+        };
+        later::show(found, &principal, incoming.parts.uri.query())
+    }
+
     /// Runs a script by its id, for those who may. To all others there is no such script.
     async fn execute(&self, incoming: &Incoming, script: &str, body: Body) -> Result<Response, Problem> {
         self.rates.node(self.plane.settings.rate_limit_per_address, incoming.address)?;
@@ -96,6 +115,8 @@ impl Service {
             app: script.app.id,
             program: Arc::clone(&script.program),
             route: None,
+            mode: Mode::Sync,
+            retry: RetryPolicy::default(),
             record: Record::default(),
             principal,
             host: incoming.host()?.into_owned(),
@@ -141,10 +162,6 @@ impl Service {
         self.rates.route(*id, definition.rate_limit)?;
         self.rates.route_address(*id, definition.rate_limit_per_address, incoming.address)?;
         let principal = credentials::principal(&incoming.parts.headers, &*self.plane.credentials)?;
-        if definition.mode == Mode::Async {
-            let detail = "this route answers asynchronously, which this node cannot do";
-            return Err(Problem::new(Kind::AsyncUnavailable, detail));
-        }
         let program = program.as_ref().ok_or_else(|| {
             Problem::new(Kind::NoActiveVersion, "this route's script has no active version; activate one")
         })?;
@@ -152,6 +169,8 @@ impl Service {
             app: app.id,
             program: Arc::clone(program),
             route: Some(*id),
+            mode: definition.mode,
+            retry: definition.retry.unwrap_or_default(),
             record: definition.record,
             principal,
             host: host.to_owned(),
@@ -173,24 +192,33 @@ impl Service {
     async fn run(&self, incoming: &Incoming, target: Target, body: Body) -> Result<Reply, Problem> {
         let parts = &incoming.parts;
         let key = idempotency::key(&parts.method, &parts.headers)?;
-        let limit = target.program.limits.max_request_bytes;
+        let when = When { mode: target.mode, retry: target.retry };
+        let limit = match when.mode {
+            Mode::Sync => target.program.limits.max_request_bytes,
+            Mode::Async => target.program.limits.max_request_bytes.min(later::MAX_BODY_BYTES),
+        };
         let patience = self.plane.settings.body_read_timeout;
         let body = body::read(&parts.headers, body, limit, patience, &self.bodies).await?;
         let Some(key) = key else {
             let call = call(incoming, target, body);
-            let invocation = call.invocation;
-            return outcome::reply(invocation, self.plane.invoker.invoke(call).await);
+            return begin(&*self.plane.invoker, &self.plane.public_url, when, call).await.1;
         };
         let run_by = target.route.map_or_else(|| target.program.script.to_string(), |route| route.to_string());
         let scope = idempotency::scope(target.app, &run_by, &target.principal, &parts.headers, key);
         let fingerprint = idempotency::fingerprint(&parts.method, &parts.uri, &body);
-        self.run_once(scope, fingerprint, call(incoming, target, body)).await
+        self.run_once(scope, fingerprint, when, call(incoming, target, body)).await
     }
 
     /// Runs a call unless it was run before. In a task of its own: a client that goes away must not leave a claim behind.
-    async fn run_once(&self, scope: [u8; 32], fingerprint: [u8; 32], mut call: Call) -> Result<Reply, Problem> {
+    async fn run_once(
+        &self,
+        scope: [u8; 32],
+        fingerprint: [u8; 32],
+        when: When,
+        mut call: Call,
+    ) -> Result<Reply, Problem> {
         let outcomes = Arc::clone(&self.plane.outcomes);
-        let invoker = Arc::clone(&self.plane.invoker);
+        let (invoker, public_url) = (Arc::clone(&self.plane.invoker), Arc::clone(&self.plane.public_url));
         let task = tokio::spawn(async move {
             let claim = match outcomes.begin(call.program.app, scope, fingerprint).await? {
                 Begin::Fresh(claim) => claim,
@@ -198,15 +226,39 @@ impl Service {
                 Begin::InFlight => return Err(idempotency::in_flight()),
                 Begin::Mismatch => return Err(idempotency::mismatch()),
             };
-            let invocation = call.invocation;
             call.idempotency = Some(claim.clone());
-            let end = invoker.invoke(call).await;
-            if !outcome::is_kept(&end) {
+            let (is_kept, reply) = begin(&*invoker, &public_url, when, call).await;
+            if !is_kept {
                 outcomes.release(claim).await;
             }
-            outcome::reply(invocation, end)
+            reply
         });
         task.await.unwrap_or_else(|panicked| Err(Problem::internal(&panicked)))
+    }
+}
+
+/// Whether a caller waits, and how patiently else.
+#[derive(Clone, Copy)]
+struct When {
+    mode: Mode,
+    retry: RetryPolicy,
+}
+
+/// Runs a call, or has it run later; says whether the answer stays under an idempotency key.
+async fn begin(invoker: &dyn Invoker, public_url: &str, when: When, call: Call) -> (bool, Result<Reply, Problem>) {
+    let invocation = call.invocation;
+    match when.mode {
+        Mode::Sync => {
+            let end = invoker.invoke(call).await;
+            (outcome::is_kept(&end), outcome::reply(invocation, end))
+        }
+        Mode::Async => {
+            let owed = later::owed(call, when.retry, public_url);
+            let answer = owed.answer.clone();
+            let end = invoker.enqueue(owed).await;
+            let reply = end.map(|()| Reply { invocation: None, answer, is_repeated: false });
+            (reply.is_ok(), reply.map_err(|why| outcome::not_run(invocation, &why)))
+        }
     }
 }
 

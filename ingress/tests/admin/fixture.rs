@@ -17,7 +17,7 @@ use picloud_core::{
     keys::{Keyring, MasterKey},
     limits::Limits,
     log::{Committer, CommitterConfig, Node, Tail, read::Reader, schema},
-    run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Severity, Unavailable},
+    run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Owed, Severity, Unavailable},
 };
 use picloud_ingress::{
     admin::{self, AdminPlane, FirstKey, Urls},
@@ -80,7 +80,7 @@ impl World {
         let (sender, local) = mpsc::unbounded_channel();
         let options = (*pool.connect_options()).clone();
         let (committer, committing) =
-            Committer::start(options.clone(), node.epoch(), CommitterConfig::default(), sender);
+            Committer::start(options.clone(), node.epoch(), CommitterConfig::default(), sender, None);
         // The listening connection is held for as long as the tail lives: not one of the few of the test's pool.
         let listen = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
         let (tail, tailing) = Tail::start(pool.clone(), listen, node.epoch(), local).await.expect("a tail");
@@ -388,6 +388,10 @@ impl Invoker for Scripts {
             Ok(Answer { status: 200, headers, body: said.to_string().into() })
         };
         async { Ok(Finished { result, logs: Vec::new(), duration_us: 5, operations: 7 }) }.boxed()
+    }
+
+    fn enqueue(&self, _: Owed) -> BoxFuture<'static, Result<(), Unavailable>> {
+        async { Err(Unavailable::Busy) }.boxed()
     }
 
     fn validate(&self, source: &str, _limits: &Limits) -> Vec<Diagnostic> {

@@ -5,10 +5,7 @@ use bytes::Bytes;
 use futures::{FutureExt, stream};
 use http::Request;
 use picloud_core::{
-    event::{
-        FailureReason,
-        route::{Mode, RateLimit},
-    },
+    event::{FailureReason, route::RateLimit},
     run::Unavailable,
 };
 use std::{io, time::Duration};
@@ -114,11 +111,6 @@ async fn routes_that_cannot_run_now_are_503() {
     assert_eq!(
         summary(bare).await,
         "503 /problems/no-active-version: this route's script has no active version; activate one"
-    );
-    let later = world(&[]).route("GET /a", |route| route.mode = Mode::Async);
-    assert_eq!(
-        summary(later).await,
-        "503 /problems/async-unavailable: this route answers asynchronously, which this node cannot do"
     );
 }
 

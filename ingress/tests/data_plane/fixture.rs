@@ -7,23 +7,25 @@ use std::{
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
+use chrono::DateTime;
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use picloud_core::{
     capability::Capability,
     event::{FailureReason, route::Definition},
-    id::{AccountId, ApiKeyId, AppId, InvocationId, RouteId, ScriptId, VersionId},
+    id::{AccountId, ApiKeyId, AppId, InvocationId, OutboxId, RouteId, ScriptId, VersionId},
     limits::Limits,
     log::IdempotencyClaim,
     policy::{AppRole, InstanceRole, Principal, Rights},
     routing::{HostMap, HostPattern, Pattern, Table},
-    run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Program, Unavailable},
+    run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Owed, Program, Unavailable},
 };
 use picloud_ingress::{
     Problem,
     data_plane::{
-        self, App, Begin, Catalog, Credentials, DataPlane, Outcomes, Route, Script, Settings, Snapshot, StoredOutcome,
+        self, Accepted, App, Begin, Catalog, Credentials, DataPlane, Later, Outcomes, Route, Script, Settings,
+        Snapshot, Status, StoredOutcome,
     },
     health::{Health, Readiness, Versions},
 };
@@ -44,6 +46,8 @@ pub(crate) struct World {
     pub(crate) keys: HashMap<String, Principal>,
     pub(crate) outcomes: Arc<Kept>,
     pub(crate) calls: Arc<Mutex<Vec<Call>>>,
+    /// What was put off.
+    pub(crate) owed: Arc<Mutex<Vec<Owed>>>,
     pub(crate) routes: Vec<(RouteId, Definition)>,
     pub(crate) is_deployed: bool,
     run: Run,
@@ -62,6 +66,7 @@ pub(crate) fn world(routes: &[&str]) -> World {
         keys: HashMap::new(),
         outcomes: Arc::default(),
         calls: Arc::default(),
+        owed: Arc::default(),
         routes: Vec::new(),
         is_deployed: true,
         run: Arc::new(|_| async { answer(200, &[("content-type", "text/plain")], "ran") }.boxed()),
@@ -142,14 +147,17 @@ impl World {
             readiness: self.readiness.clone(),
             calls: Arc::clone(&self.calls),
             run: Arc::clone(&self.run),
+            owed: Arc::clone(&self.owed),
         });
         data_plane::router(DataPlane {
             catalog: fakes.clone(),
             invoker: fakes.clone(),
             outcomes: self.outcomes.clone(),
+            later: fakes.clone(),
             credentials: fakes.clone(),
             health: fakes,
             versions: Versions { product: "1.2.3", sdk: "1", api: "v1", schema: 7 },
+            public_url: "https://pi.test".into(),
             settings: self.settings,
         })
     }
@@ -266,6 +274,7 @@ struct Fakes {
     readiness: Readiness,
     calls: Arc<Mutex<Vec<Call>>>,
     run: Run,
+    owed: Arc<Mutex<Vec<Owed>>>,
 }
 
 impl Catalog for Fakes {
@@ -292,8 +301,33 @@ impl Invoker for Fakes {
         (self.run)(call)
     }
 
+    fn enqueue(&self, owed: Owed) -> BoxFuture<'static, Result<(), Unavailable>> {
+        self.owed.lock().expect("no test panics with it").push(owed);
+        async { Ok(()) }.boxed()
+    }
+
     fn validate(&self, _source: &str, _limits: &Limits) -> Vec<Diagnostic> {
         Vec::new()
+    }
+}
+
+impl Later for Fakes {
+    fn find(&self, item: OutboxId) -> BoxFuture<'static, Result<Option<Accepted>, Problem>> {
+        let owed = self.owed.lock().expect("no test panics with it");
+        let found = owed.iter().find(|owed| owed.item == item).map(|owed| Accepted {
+            status: Status {
+                outbox_id: item,
+                state: "waiting".to_owned(),
+                accepted_at: DateTime::UNIX_EPOCH,
+                attempts: 1,
+                last_error: Some("boom".to_owned()),
+                next_attempt_at: None,
+                ended_at: None,
+            },
+            actor: owed.call.actor.clone(),
+            token_hash: owed.token.map(Into::into),
+        });
+        async { Ok(found) }.boxed()
     }
 }
 
@@ -311,7 +345,7 @@ impl Kept {
     pub(crate) fn keep(&self, call: &Call, status: u16, body: Option<&'static str>) {
         let claim = call.idempotency.as_ref().expect("a claim");
         let outcome = StoredOutcome {
-            invocation: call.invocation,
+            invocation: Some(call.invocation),
             status,
             headers: vec![("x-made".to_owned(), "once".to_owned())],
             body: body.map(|body| Bytes::from_static(body.as_bytes())),

@@ -4,6 +4,7 @@ mod cors;
 mod failures;
 mod fixture;
 mod idempotency;
+mod later;
 mod requests;
 mod sockets;
 mod who_may;

@@ -12,6 +12,7 @@ use picloud_core::{
         script::ScriptKind,
     },
     limits::Limits,
+    retry::RetryPolicy,
     run::Record,
 };
 use serde::Deserialize;
@@ -48,6 +49,7 @@ struct FileScript {
     record: Record,
     cors: Option<Cors>,
     rate_limit: Option<RateLimit>,
+    retry: Option<RetryPolicy>,
 }
 
 /// A manifest's text, and where it lies: what it is to be told with.
@@ -126,6 +128,7 @@ impl Place<'_> {
                 record: script.record,
                 cors: script.cors.clone(),
                 rate_limit: script.rate_limit,
+                retry: script.retry,
             })
         };
         written.iter().map(read).collect()

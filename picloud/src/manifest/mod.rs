@@ -15,6 +15,7 @@ use picloud_core::{
         route::{Cors, Mode, RateLimit},
         script::ScriptKind,
     },
+    retry::RetryPolicy,
     run::Record,
 };
 use serde::Serialize;
@@ -84,6 +85,9 @@ pub struct Route {
     /// How often.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// How patiently a call is tried whose caller does not wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
 }
 
 #[cfg(test)]

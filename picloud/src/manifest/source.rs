@@ -78,6 +78,7 @@ fn bare(paths: &[PathBuf], overrides: &Overrides) -> Result<Manifest, ManifestEr
             record: Default::default(),
             cors: None,
             rate_limit: None,
+            retry: None,
         };
         Ok(Script {
             name,

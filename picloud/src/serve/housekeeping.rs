@@ -2,9 +2,13 @@
 //! forgetting what has expired. Leader's work is done under a lock of the database: one node at a time does it.
 
 use anyhow::Context;
-use picloud_core::log::{Committer, Node, idempotency, node, partitions};
+use picloud_core::{
+    keys::Keyring,
+    log::{Committer, Node, idempotency, node, outbox, partitions},
+};
 use picloud_ingress::auth;
-use picloud_projections::kv;
+use picloud_projections::{kv, setup::LiveSetup};
+use picloud_workers::outbox as workers;
 use sqlx::{Connection as _, PgPool};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -14,13 +18,15 @@ use tracing::{error, info, warn};
 const LEADER_LOCK: i64 = 7_305_804_403;
 
 /// Sweeps and room come around every so many heartbeats.
-const CHORES_EVERY: u64 = 6;
+const CHORES_EVERY: u64 = 8;
 
 /// Keeps house for one node.
 pub(super) struct House {
     pub database: PgPool,
     pub committer: Committer,
     pub node: Node,
+    pub keyring: Keyring,
+    pub setup: LiveSetup,
     pub revoked: CancellationToken,
 }
 
@@ -75,6 +81,11 @@ impl House {
         if abandoned > 0 {
             info!(runs = abandoned, "Ended the runs that dead nodes left behind");
         }
+        let Self { database, committer, node, keyring, setup, .. } = self;
+        let taken = workers::take_over(database, committer, node, keyring, &setup.get()).await?;
+        if taken > 0 {
+            info!(items = taken, "Took over what dead nodes were running");
+        }
         if chores {
             partitions::ensure_ahead(&mut transaction, self.committer.head())
                 .await
@@ -82,6 +93,7 @@ impl House {
             idempotency::sweep(&self.database).await.context("failed to forget expired outcomes")?;
             kv::sweep(&self.database).await.context("failed to delete expired entries")?;
             kv::sweep_deleted(&self.database).await.context("failed to delete entries of deleted apps")?;
+            outbox::sweep(&self.database).await.context("failed to forget ended items of the outbox")?;
             auth::sweep(&self.database).await.context("failed to forget ended sessions and unused secrets")?;
         }
         transaction.commit().await?;

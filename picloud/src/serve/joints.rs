@@ -7,7 +7,7 @@ use chrono::Utc;
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
     event::script::ScriptKind,
-    id::AppId,
+    id::{AppId, OutboxId},
     keys::Keyring,
     log::{Committer, IdempotencyClaim, Node, Tail, TailHealth, idempotency},
     policy::Principal,
@@ -15,11 +15,16 @@ use picloud_core::{
 };
 use picloud_ingress::{
     auth::KeyUses,
-    data_plane::{self, Begin, Catalog, Credentials, Outcomes, Script, Snapshot, StoredOutcome},
+    data_plane::{
+        self, Accepted, Begin, Catalog, Credentials, Later, Outcomes, Script, Snapshot, Status, StoredOutcome,
+    },
     health::{Health, Readiness},
     problem::Problem,
 };
-use picloud_projections::setup::{self, LiveSetup, Setup};
+use picloud_projections::{
+    outbox,
+    setup::{self, LiveSetup, Setup},
+};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -148,6 +153,43 @@ impl Outcomes for StoredOutcomes {
             }
         }
         .boxed()
+    }
+}
+
+/// What became of calls that were answered before they ran, from the database.
+pub(super) struct AsyncCalls {
+    pub database: PgPool,
+}
+
+impl Later for AsyncCalls {
+    fn find(&self, item: OutboxId) -> BoxFuture<'static, Result<Option<Accepted>, Problem>> {
+        let database = self.database.clone();
+        async move {
+            let found = outbox::find(&database, item).await.map_err(|error| Problem::unavailable(&error))?;
+            Ok(found.map(accepted))
+        }
+        .boxed()
+    }
+}
+
+fn accepted(item: outbox::Pending) -> Accepted {
+    let (state, ended_at) = match item.ended {
+        Some((outcome, at)) => (outcome, Some(at)),
+        None => (if item.is_running { "running" } else { "waiting" }.to_owned(), None),
+    };
+    let failed = item.failed.len();
+    Accepted {
+        status: Status {
+            outbox_id: item.id,
+            accepted_at: item.enqueued_at,
+            attempts: failed + usize::from(state == "delivered" || state == "dead"),
+            last_error: item.last_error,
+            next_attempt_at: (state == "waiting" && failed > 0).then_some(item.due_at),
+            ended_at,
+            state,
+        },
+        actor: item.actor,
+        token_hash: item.token_hash,
     }
 }
 

@@ -24,7 +24,7 @@ use tracing::error;
 
 use super::{
     Platform,
-    joints::{Keys, Lookup, NodeHealth, StoredOutcomes},
+    joints::{AsyncCalls, Keys, Lookup, NodeHealth, StoredOutcomes},
 };
 use crate::config::{Config, ControlPlane};
 
@@ -81,9 +81,11 @@ pub(super) fn serve(
             node: platform.node,
             keyring: platform.keyring.clone(),
         }),
+        later: Arc::new(AsyncCalls { database: platform.database.clone() }),
         credentials: Arc::new(Keys { setup: platform.setup.clone(), uses: platform.auth.key_uses.clone() }),
         health: Arc::clone(&health) as Arc<_>,
         versions,
+        public_url: config.public_url.as_str().into(),
         settings: Settings::default(),
     });
     let control = admin::router(AdminPlane {

@@ -11,11 +11,12 @@ use picloud_core::{
     event::Event,
     id::HistoryId,
     keys::{Keyring, MasterKey},
-    log::{Committer, CommitterConfig, Follow, Node, Tail, partitions, read::Reader, schema},
+    log::{Committer, CommitterConfig, Follow, Handoff, Node, Tail, partitions, read::Reader, schema},
 };
 use picloud_ingress::auth::Auth;
 use picloud_projections::setup::LiveSetup;
 use picloud_workers::{
+    outbox::{self, Dispatcher, DispatcherParts},
     pool::{self, Pool},
     runner::{Runner, RunnerParts},
     sandbox::Sandbox,
@@ -24,11 +25,20 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+    time::{sleep, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::housekeeping;
+
+/// A lost claim is found again, so nobody waits for the disk; and claims look things up, however empty the tables were when
+/// their plans were made.
+const CLAIMS: [(&str, &str); 4] =
+    [("synchronous_commit", "off"), ("jit", "off"), ("enable_seqscan", "off"), ("statement_timeout", "10s")];
 
 /// A node at work. Everything in it is shared; [`Platform::stop`] ends it in order.
 pub struct Platform {
@@ -55,6 +65,8 @@ pub struct Platform {
     /// Cancelled when this node lost its right to write: it has to end.
     pub revoked: CancellationToken,
     committing: JoinHandle<()>,
+    dispatching: JoinHandle<()>,
+    stop_dispatching: CancellationToken,
     keeping_house: JoinHandle<()>,
     stop_keeping_house: CancellationToken,
 }
@@ -83,7 +95,11 @@ impl Platform {
         let (tail, _) = Tail::start(database.clone(), listening, node.epoch(), local)
             .await
             .context("failed to start following the log")?;
-        let (committer, committing) = Committer::start(direct, node.epoch(), CommitterConfig::default(), appended);
+        let places = Arc::new(Semaphore::new(outbox::PLACES));
+        let (handoff, handed) = Handoff::new(Arc::clone(&places));
+        let claims = PgPoolOptions::new().max_connections(2).connect_lazy_with(direct.clone().options(CLAIMS));
+        let (committer, committing) =
+            Committer::start(direct, node.epoch(), CommitterConfig::default(), appended, Some(handoff.clone()));
         let (setup, _) =
             LiveSetup::start(database.clone(), &tail).await.context("failed to read how apps are set up")?;
         let auth = Auth::start(&database, &keyring, &tail).context("failed to start the thread for passwords")?;
@@ -97,11 +113,25 @@ impl Platform {
             keyring: keyring.clone(),
             database: database.clone(),
         });
+        let parts = DispatcherParts {
+            runner: runner.clone(),
+            setup: setup.clone(),
+            claims,
+            database: database.clone(),
+            committer: committer.clone(),
+            node,
+            keyring: keyring.clone(),
+        };
+        let stop_dispatching = CancellationToken::new();
+        let dispatcher = Dispatcher::new(parts, places, handoff);
+        let dispatching = tokio::spawn(dispatcher.run(tail.clone(), handed, stop_dispatching.clone()));
         let (stop_keeping_house, revoked) = (CancellationToken::new(), CancellationToken::new());
         let house = housekeeping::House {
             database: database.clone(),
             committer: committer.clone(),
             node,
+            keyring: keyring.clone(),
+            setup: setup.clone(),
             revoked: revoked.clone(),
         };
         let keeping_house = tokio::spawn(house.keep(stop_keeping_house.clone()));
@@ -119,6 +149,8 @@ impl Platform {
             runner,
             revoked,
             committing,
+            dispatching,
+            stop_dispatching,
             keeping_house,
             stop_keeping_house,
         })
@@ -127,10 +159,15 @@ impl Platform {
     /// Ends it: runs that have begun end first (until the deadline), then what they want committed is, then the right to
     /// write is given up.
     pub async fn stop(self, deadline: Instant) {
+        // What was not begun is given back while the runs that were begun go on.
+        self.stop_dispatching.cancel();
         let runner = self.runner.clone();
         let drained = tokio::task::spawn_blocking(move || runner.drain(deadline)).await;
         if let Ok(Err(left)) = drained {
             warn!(%left, "Stopped before all runs had ended");
+        }
+        if timeout_at(deadline.into(), self.dispatching).await.is_err() {
+            warn!("Stopped before all items of the outbox were given back: others take them over");
         }
         self.committer.close();
         if self.committing.await.is_err() {

@@ -20,6 +20,7 @@ mod crashes;
 mod demo;
 mod deploying;
 mod examples;
+mod owed;
 mod people;
 mod plans;
 mod secrecy;

@@ -78,6 +78,9 @@ impl Changed {
         for recorded in events.iter().filter(|recorded| recorded.event.event.class() == Class::Config) {
             match (&recorded.event.event, recorded.event.app) {
                 (Event::ApiKeyMinted(_) | Event::ApiKeyRevoked(_), _) => changed.keys = true,
+                (Event::DeadLetterCreated(_) | Event::DeadLetterReplayed(_) | Event::DeadLetterResolved(_), _) => {
+                    changed.besides = true
+                }
                 (event, Some(app)) => {
                     changed.apps.insert(app);
                     // They go with their app.

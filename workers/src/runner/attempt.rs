@@ -7,12 +7,14 @@ use std::{
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use picloud_core::{
-    event::{Actor, ActorKind, Event, FailureReason, invocation},
+    event::{Actor, ActorKind, Event, FailureReason, invocation, outbox::Payload},
     id::{EventId, NodeEpoch},
     keys::DataKey,
     log::{NewEvent, Read},
+    outbox::Item,
     run::{Answer, Call, Failure, Finished, LogLine, Request},
 };
+use serde_json::value::RawValue;
 use tokio::{sync::SetOnce, time::sleep_until};
 
 use super::{Inner, patience::Patience, recording::Recorder, source::Database};
@@ -122,12 +124,12 @@ impl Run {
             version: program.version,
             invocation_type: self.call.kind,
             route: self.call.route,
-            attempt: 1,
+            attempt: self.call.item.as_ref().map_or(1, |item| item.attempt()),
             node,
             recording: self.recorder().request(&self.request, self.now, &self.seed),
         });
         event.id = self.started;
-        event.cause = None;
+        event.cause = self.call.item.as_ref().map(|item| item.event);
         event
     }
 
@@ -202,7 +204,7 @@ impl Run {
             invocation: self.call.invocation,
             request_id: self.call.request_id,
             principal: principal(&self.call.actor),
-            event: None,
+            event: self.call.item.as_deref().and_then(event_of).map(Arc::from),
             now: self.now,
             seed: self.seed,
             deadline: self.deadline(),
@@ -263,16 +265,28 @@ impl Run {
         })
     }
 
-    fn event(&self, event: impl Into<Event>) -> NewEvent {
+    /// An event that follows from the run.
+    pub fn event(&self, event: impl Into<Event>) -> NewEvent {
+        let item = self.call.item.as_deref();
+        let root = item.and_then(|item| item.root).unwrap_or(self.call.invocation);
+        let depth = item.map_or(0, |item| item.depth);
         NewEvent::with_actor_json(Some(self.call.program.app), &self.call.actor, &self.actor_json, event).following(
             Some(self.started),
-            self.call.invocation,
-            0,
+            root,
+            depth,
         )
     }
 
     fn recorder(&self) -> Recorder<'_> {
         Recorder { key: &self.key, record: self.call.record, invocation: self.call.invocation }
+    }
+}
+
+/// `ctx.event`, as the next attempt at an item sees it.
+fn event_of(item: &Item) -> Option<Box<RawValue>> {
+    match &item.enqueued.payload {
+        Payload::Event(event) => Some(event.clone()),
+        Payload::Request(_) => None,
     }
 }
 

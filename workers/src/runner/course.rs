@@ -6,19 +6,20 @@ use futures::future::join;
 use picloud_core::{
     event::FailureReason,
     log::{
-        Commit, CommitError, NewEvent, Outcome, Read, Rejected,
+        Authority, Commit, CommitError, NewEvent, Outcome, Read, Rejected,
         idempotency::{self, Kept},
     },
     run::{Failure, Finished, Unavailable},
 };
 use tokio::{sync::oneshot, time::sleep};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
     Inner,
     attempt::{Attempt, Run, Tried, failure, micros},
 };
 use crate::{
+    outbox::settlement,
     pool::Refused,
     turns::{Key, Turn, Turns},
 };
@@ -146,11 +147,39 @@ impl Course {
 
     /// Makes a try the run's end; hands its reads back when that cannot be.
     async fn commit(&mut self, tried: Tried) -> Result<Finished, (CommitError, Vec<Read>)> {
-        let outcome = self.outcome(&tried.finished);
-        match self.append(tried.events, tried.reads.clone(), outcome).await {
-            Ok(()) => Ok(tried.finished),
-            Err(error) => Err((error, tried.reads)),
+        let Tried { finished, mut events, reads } = tried;
+        let outcome = self.outcome(&finished);
+        match self.settle(finished.result.as_ref().err()).await {
+            Ok(more) => events.extend(more),
+            Err(error) => return Err((error, reads)),
         }
+        match self.append(events, reads.clone(), outcome).await {
+            Ok(()) => Ok(finished),
+            Err(error) => Err((error, reads)),
+        }
+    }
+
+    /// What the run's end means for the item that it is an attempt at.
+    async fn settle(&self, failure: Option<&Failure>) -> Result<Vec<NewEvent>, CommitError> {
+        let call = &self.run.call;
+        let Some(item) = &call.item else { return Ok(Vec::new()) };
+        let events = match failure {
+            None => vec![settlement::delivered(item, call.invocation)],
+            Some(failure) => {
+                let tried = settlement::Tried {
+                    invocation: Some(call.invocation),
+                    script: &call.program.name,
+                    version: Some(call.program.version),
+                    duration: self.run.lasted(),
+                };
+                let settled = settlement::failed(&self.inner.parts.keyring, item, tried, failure).await;
+                settled.map_err(|error| {
+                    error!(%error, outbox.item = %item.enqueued.item, "Failed to settle an item of the outbox");
+                    CommitError::Unavailable
+                })?
+            }
+        };
+        Ok(events.into_iter().map(|event| self.run.event(event)).collect())
     }
 
     async fn append(
@@ -165,7 +194,9 @@ impl Course {
             Told::Yes => {}
             Told::Unknown => return Err(CommitError::Unknown),
         }
-        let commit = Commit { events, reads, authority: parts.node.authority(), outcome };
+        let lease = self.run.call.item.as_ref().map(|item| item.enqueued.item);
+        let authority = Authority { lease, ..parts.node.authority() };
+        let commit = Commit { events, reads, authority, outcome };
         let committed = parts.committer.commit(commit).await;
         if committed == Err(CommitError::Unknown) {
             self.told = Told::Unknown;
@@ -177,15 +208,19 @@ impl Course {
     fn outcome(&self, finished: &Finished) -> Option<Outcome> {
         let claim = self.run.call.idempotency.clone()?;
         let answer = finished.result.as_ref().ok().filter(|answer| answer.status < 500)?;
-        let kept = Kept::of(self.run.call.invocation, answer);
+        let kept = Kept::of(Some(self.run.call.invocation), answer);
         Some(Outcome { sealed: idempotency::seal(&self.run.key, &claim.scope, &kept), claim })
     }
 
     /// Ends the run badly for a reason outside of it, durably.
     async fn fail(&mut self, failure: Failure) -> Result<Finished, Unavailable> {
         let duration = self.run.lasted();
-        let event = self.run.failed_event(&failure, duration, self.runs);
-        match self.append(vec![event], Vec::new(), None).await {
+        let mut events = vec![self.run.failed_event(&failure, duration, self.runs)];
+        match self.settle(Some(&failure)).await {
+            Ok(more) => events.extend(more),
+            Err(error) => return Err(self.give_up(unavailable(&error))),
+        }
+        match self.append(events, Vec::new(), None).await {
             Ok(()) => {
                 Ok(Finished { result: Err(failure), logs: Vec::new(), duration_us: micros(duration), operations: 0 })
             }
@@ -208,6 +243,7 @@ impl Course {
                 let message = "the idempotency key was given to another attempt meanwhile: ask again for its outcome";
                 (FailureReason::Conflict, message)
             }
+            CommitError::Rejected(Rejected::Unleased) => return Err(self.give_up(Unavailable::Unleased)),
             // Staleness is not final and never comes here.
             CommitError::Rejected(Rejected::Stale)
             | CommitError::Busy

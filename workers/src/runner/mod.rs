@@ -7,6 +7,7 @@
 
 mod attempt;
 mod course;
+mod enqueue;
 mod patience;
 mod recording;
 mod source;
@@ -18,7 +19,7 @@ use picloud_core::{
     keys::Keyring,
     limits::Limits,
     log::{Committer, Node},
-    run::{Call, Diagnostic, Finished, Invoker, Unavailable},
+    run::{Call, Diagnostic, Finished, Invoker, Owed, Unavailable},
 };
 use sqlx::PgPool;
 use tokio::{runtime::Handle, time::timeout_at};
@@ -110,6 +111,13 @@ impl Invoker for Runner {
             })
         })
         .boxed()
+    }
+
+    fn enqueue(&self, owed: Owed) -> BoxFuture<'static, Result<(), Unavailable>> {
+        let inner = Arc::clone(&self.inner);
+        // A task of its own, as a run has: a claim of its caller's is settled by it.
+        let task = self.inner.courses.spawn_on(async move { inner.enqueue(owed).await }, &self.inner.handle);
+        task.map(|ended| ended.unwrap_or(Err(Unavailable::Log))).boxed()
     }
 
     fn validate(&self, source: &str, limits: &Limits) -> Vec<Diagnostic> {

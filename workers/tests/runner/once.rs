@@ -43,8 +43,8 @@ async fn an_outcome_is_kept_with_the_completion(database: PgPool) {
     let answer = node.invoke(call).await.unwrap().result.unwrap();
     let Begin::Done(sealed) = ask(&node, app).await else { panic!("it is done") };
     let kept = open(&node.keyring.app(app).await.unwrap(), &SCOPE, &sealed).unwrap();
-    assert_eq!((kept.invocation, kept.status, kept.body()), (invocation, 402, Some(answer.body.clone())));
-    assert_eq!(kept, Kept::of(invocation, &answer));
+    assert_eq!((kept.invocation, kept.status, kept.body()), (Some(invocation), 402, Some(answer.body.clone())));
+    assert_eq!(kept, Kept::of(Some(invocation), &answer));
     node.stop().await;
 }
 

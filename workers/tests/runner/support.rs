@@ -73,7 +73,7 @@ impl Cluster {
         let node = Node::register(&pool, "test", "0.0.0").await.unwrap();
         let (sender, local) = mpsc::unbounded_channel();
         let (tail, tail_task) = Tail::start(pool.clone(), listen.clone(), node.epoch(), local).await.unwrap();
-        let (committer, task) = Committer::start(options, node.epoch(), CommitterConfig::default(), sender);
+        let (committer, task) = Committer::start(options, node.epoch(), CommitterConfig::default(), sender, None);
         let runner = Runner::new(RunnerParts {
             sandbox: SANDBOX.clone(),
             pool: Pool::new(settings).unwrap(),
@@ -191,6 +191,7 @@ pub fn call_of(program: &Arc<Program>) -> Call {
         actor: Actor::public(request_id, None),
         request: Request { method: "POST".into(), path: "/".into(), host: "localhost".into(), ..Request::default() },
         record: Record::Full,
+        item: None,
         idempotency: None,
     }
 }

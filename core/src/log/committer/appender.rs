@@ -8,7 +8,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, sleep, timeout},
 };
 use tracing::{error, info, warn};
@@ -18,7 +18,7 @@ use super::{CommitterConfig, Shared, configuring};
 use crate::{
     id::NodeEpoch,
     log::{
-        Appended, CommitError, Committed, Position, Rejected,
+        Appended, CommitError, Committed, Handoff, Position, Rejected,
         batch::{self, Arrays, Refusal, Verdict, Writer},
         fair::{Fair, Pending},
         overtaken::stale_in_memory,
@@ -66,8 +66,12 @@ pub(super) struct Appender {
     /// Callers that the last batch answered.
     answered: usize,
     tail: mpsc::UnboundedSender<Appended>,
+    handoff: Option<Handoff>,
     shared: Arc<Shared>,
 }
+
+/// Items that go to workers of this node once they are committed: which event of the batch each is, from 0, and its place.
+type Places = Vec<(usize, OwnedSemaphorePermit)>;
 
 /// What is to be done after an attempt at a batch.
 enum Next {
@@ -92,6 +96,7 @@ impl Appender {
         config: CommitterConfig,
         receiver: mpsc::Receiver<Pending>,
         tail: mpsc::UnboundedSender<Appended>,
+        handoff: Option<Handoff>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -104,6 +109,7 @@ impl Appender {
             recent: Recent::default(),
             answered: 0,
             tail,
+            handoff,
             shared,
         }
     }
@@ -159,8 +165,10 @@ impl Appender {
             let mut refused = Vec::new();
             let mut again = 0;
             while !part.is_empty() {
-                match self.attempt(&part).await {
+                let mut places = Places::new();
+                match self.attempt(&part, &mut places).await {
                     Next::Committed(head, at) => {
+                        self.hand(&part, places, at);
                         self.committed(std::mem::take(&mut part), head, at).await;
                     }
                     Next::Without(refusals) => refused.extend(take_out(&mut part, refusals)),
@@ -186,7 +194,7 @@ impl Appender {
         }
     }
 
-    async fn attempt(&mut self, part: &[Pending]) -> Next {
+    async fn attempt(&mut self, part: &[Pending], places: &mut Places) -> Next {
         if part.iter().any(Pending::holds_predicates)
             && let Err(error) = self.fill_gaps().await
         {
@@ -196,12 +204,15 @@ impl Appender {
         if !stale.is_empty() {
             return Next::Without(stale);
         }
-        let arrays = match Arrays::build(part.iter().map(|pending| &pending.commit)) {
+        let mut arrays = match Arrays::build(part.iter().map(|pending| &pending.commit)) {
             Ok(arrays) => arrays,
             Err(0) => return Next::Without(vec![(0, Rejected::NotANumber)]),
             // On top of what is really committed it may fit, and who came before it may yet be refused.
             Err(second) => return Next::InTwo(second),
         };
+        if let Some(handoff) = &self.handoff {
+            *places = arrays.lease(|enqueued| handoff.place_for(enqueued));
+        }
         match self.send(part, &arrays).await {
             Ok(Verdict::Committed { head, at }) => Next::Committed(head, at),
             Ok(Verdict::Refused(refusals)) => Next::Without(refusals),
@@ -315,6 +326,15 @@ impl Appender {
             self.recent.filled();
         }
         Ok(())
+    }
+
+    /// Lets workers of this node begin at once.
+    fn hand(&self, part: &[Pending], places: Places, at: DateTime<Utc>) {
+        let Some(handoff) = self.handoff.as_ref().filter(|_| !places.is_empty()) else { return };
+        let events: Vec<_> = part.iter().flat_map(|pending| &pending.commit.events).collect();
+        for (index, place) in places {
+            handoff.hand(events[index], at, place);
+        }
     }
 
     async fn committed(&mut self, part: Vec<Pending>, head: Position, at: DateTime<Utc>) {

@@ -176,5 +176,5 @@ fn an_event_of_no_app_changes_no_row() {
     let deleted = kv::Deleted { collection: COLLECTION.into(), key: "a".into() }.into();
     let mut folded = Folded::default();
     assert_eq!(folded.take(None, &deleted, 1), Ok(()));
-    assert_eq!(folded, Folded::default());
+    assert!(folded.kv.is_empty());
 }

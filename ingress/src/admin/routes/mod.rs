@@ -17,6 +17,7 @@ use picloud_core::{
         script::ScriptKind,
     },
     id::{RouteId, ScriptId},
+    retry::RetryPolicy,
     run::Record,
 };
 use picloud_projections::setup::{App, Route, Script};
@@ -56,12 +57,14 @@ pub(super) struct RouteForm {
     rate_limit: Option<RateLimit>,
     #[schema(required)]
     rate_limit_per_address: Option<RateLimit>,
+    #[schema(required)]
+    retry: Option<RetryPolicy>,
     created_at: Time,
 }
 
 impl RouteForm {
     pub(super) fn of(app: &App, route: &Route) -> Self {
-        let Definition { method, host, path, script, mode, record, cors, rate_limit, rate_limit_per_address } =
+        let Definition { method, host, path, script, mode, record, cors, rate_limit, rate_limit_per_address, retry } =
             route.definition.clone();
         Self {
             id: route.id,
@@ -75,6 +78,7 @@ impl RouteForm {
             cors,
             rate_limit,
             rate_limit_per_address,
+            retry,
             created_at: Time(route.created_at),
         }
     }

@@ -3,6 +3,7 @@
 use picloud_core::{
     event::route::{Cors, Definition, Mode, RateLimit},
     id::ScriptId,
+    retry::RetryPolicy,
     routing::{HostPattern, Pattern},
     run::Record,
 };
@@ -29,6 +30,7 @@ pub(in crate::admin) struct RouteSaid {
     pub(in crate::admin) cors: Option<Cors>,
     pub(in crate::admin) rate_limit: Option<RateLimit>,
     pub(in crate::admin) rate_limit_per_address: Option<RateLimit>,
+    pub(in crate::admin) retry: Option<RetryPolicy>,
 }
 
 /// A route as the API takes it. Spelt out: serde cannot refuse unknown fields through `flatten`.
@@ -48,12 +50,13 @@ pub(in crate::admin) struct RouteBody {
     cors: Option<Cors>,
     rate_limit: Option<RateLimit>,
     rate_limit_per_address: Option<RateLimit>,
+    retry: Option<RetryPolicy>,
 }
 
 impl RouteBody {
     pub(in crate::admin) fn split(self) -> (RouteSaid, String) {
-        let Self { method, host, path, script, mode, record, cors, rate_limit, rate_limit_per_address } = self;
-        (RouteSaid { method, host, path, mode, record, cors, rate_limit, rate_limit_per_address }, script)
+        let Self { method, host, path, script, mode, record, cors, rate_limit, rate_limit_per_address, retry } = self;
+        (RouteSaid { method, host, path, mode, record, cors, rate_limit, rate_limit_per_address, retry }, script)
     }
 }
 
@@ -66,6 +69,7 @@ pub(in crate::admin) struct RouteWanted {
     cors: Option<Cors>,
     rate_limit: Option<RateLimit>,
     rate_limit_per_address: Option<RateLimit>,
+    retry: Option<RetryPolicy>,
 }
 
 /// Reads a pattern; what cannot be is refused naming the character.
@@ -76,20 +80,15 @@ pub(in crate::admin) fn pattern(host: Option<&str>, path: &str, method: Option<&
 
 impl RouteSaid {
     pub(in crate::admin) fn check(self) -> Result<RouteWanted, Problem> {
-        let Self { method, host, path, mode, record, cors, rate_limit, rate_limit_per_address } = self;
+        let Self { method, host, path, mode, record, cors, rate_limit, rate_limit_per_address, retry } = self;
         let pattern = pattern(host.as_deref(), &path, method.as_deref())?;
-        if mode == Mode::Async {
-            let detail = format!(
-                "the route `{pattern}` asks for mode `async`, which this version does not have yet; leave it out for `sync`"
-            );
-            return Err(Problem::new(Kind::InvalidInput, detail).field("mode"));
-        }
         if let Some(cors) = &cors {
             check_cors(cors)?;
         }
         check_rate("rate_limit", rate_limit)?;
         check_rate("rate_limit_per_address", rate_limit_per_address)?;
-        Ok(RouteWanted { pattern, mode, record, cors, rate_limit, rate_limit_per_address })
+        check_retry(retry.as_ref(), mode)?;
+        Ok(RouteWanted { pattern, mode, record, cors, rate_limit, rate_limit_per_address, retry })
     }
 }
 
@@ -111,6 +110,7 @@ impl RouteWanted {
             cors: self.cors.clone(),
             rate_limit: self.rate_limit,
             rate_limit_per_address: self.rate_limit_per_address,
+            retry: self.retry,
         }
     }
 }
@@ -139,6 +139,18 @@ fn check_cors(cors: &Cors) -> Result<(), Problem> {
         return invalid(format!("`{}` in `cors.headers` is not a header name", short(header).escape_debug()));
     }
     Ok(())
+}
+
+/// Patience is for calls that nobody waits for.
+fn check_retry(retry: Option<&RetryPolicy>, mode: Mode) -> Result<(), Problem> {
+    let Some(retry) = retry else { return Ok(()) };
+    if mode == Mode::Sync {
+        let detail = "`retry` is for routes of mode `async`: the caller of this one waits for its answer";
+        return Err(Problem::new(Kind::InvalidInput, detail).field("retry"));
+    }
+    retry.check().map_err(|invalid| {
+        Problem::new(Kind::InvalidInput, invalid.to_string()).field(format!("retry.{}", invalid.field))
+    })
 }
 
 fn check_rate(field: &'static str, rate: Option<RateLimit>) -> Result<(), Problem> {

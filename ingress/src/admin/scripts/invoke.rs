@@ -123,6 +123,7 @@ pub(in crate::admin) async fn invoke(
         actor: caller.actor(),
         request,
         record: Record::Full,
+        item: None,
         idempotency: None,
     };
     match plane.invoker.invoke(call).await {

@@ -1,0 +1,178 @@
+//! Work that is owed: one run of a script, tried until it succeeds or becomes a dead letter.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::FailureReason;
+use crate::{
+    id::{DeadLetterId, InvocationId, OutboxId, RouteId, ScriptId, TriggerId, VersionId},
+    keys::Sealed,
+    retry::RetryPolicy,
+};
+
+/// What made the work be owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// A request to an asynchronous route.
+    AsyncRoute {
+        /// Which.
+        route: RouteId,
+    },
+    /// An event that a trigger matched.
+    Trigger {
+        /// Which.
+        trigger: TriggerId,
+    },
+    /// A script, by `invoke::later`.
+    Invoke,
+}
+
+impl Source {
+    /// The kind alone.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::AsyncRoute { .. } => "async_route",
+            Self::Trigger { .. } => "trigger",
+            Self::Invoke => "invoke",
+        }
+    }
+}
+
+/// What the run gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// A request, under a key of the app, bound to the item.
+    Request(Sealed),
+    /// What happened, as `ctx.event` shows it, without what each attempt adds. It repeats what the log has in plain text.
+    Event(Box<RawValue>),
+}
+
+/// Work is owed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Enqueued {
+    /// Its name.
+    pub item: OutboxId,
+    /// What owes it.
+    pub source: Source,
+    /// What is to be run.
+    pub script: ScriptId,
+    /// This version of it; none: whichever is active then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// Items of one lane run one at a time, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
+    /// Higher goes first.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub priority: i16,
+    /// Not before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<DateTime<Utc>>,
+    /// How patiently.
+    #[serde(deserialize_with = "super::tolerant::retry")]
+    pub retry: RetryPolicy,
+    /// What the run gets.
+    pub payload: Payload,
+    /// Whether someone may ask later what became of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_watched: bool,
+    /// The letter that it tries again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<DeadLetterId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_usual(priority: &i16) -> bool {
+    *priority == 0
+}
+
+impl Enqueued {
+    pub(super) fn subject(&self) -> String {
+        self.item.to_string()
+    }
+}
+
+/// A try that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub number: u16,
+    /// Its run; none when none began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<InvocationId>,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// What kind of end it was.
+    pub reason: FailureReason,
+    /// What happened.
+    pub error: String,
+    /// How long the run took.
+    pub duration_us: u64,
+}
+
+/// An attempt failed, and there will be another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescheduled {
+    /// The item.
+    pub item: OutboxId,
+    /// What failed.
+    pub attempt: Attempt,
+    /// Not before.
+    pub due_at: DateTime<Utc>,
+}
+
+impl Rescheduled {
+    pub(super) fn subject(&self) -> String {
+        self.item.to_string()
+    }
+}
+
+/// An attempt succeeded; what it wrote was committed with this event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// The item.
+    pub item: OutboxId,
+    /// Which attempt.
+    pub attempt: u16,
+    /// Its run.
+    pub invocation: InvocationId,
+}
+
+impl Delivered {
+    pub(super) fn subject(&self) -> String {
+        self.item.to_string()
+    }
+}
+
+/// There will be no other attempt: the item is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exhausted {
+    /// The item.
+    pub item: OutboxId,
+    /// What became of it.
+    pub dead_letter: DeadLetterId,
+}
+
+impl Exhausted {
+    pub(super) fn subject(&self) -> String {
+        self.item.to_string()
+    }
+}
+
+/// Somebody took the work back before it was done. A run under way writes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// The item.
+    pub item: OutboxId,
+}
+
+impl Cancelled {
+    pub(super) fn subject(&self) -> String {
+        self.item.to_string()
+    }
+}

@@ -1,0 +1,220 @@
+//! Who runs which item: claims, leases, and what is due now. None of it is in the log; all of it follows from
+//! `state.outbox` and can be made anew from there.
+//!
+//! None of these statements takes the log's lock. The committer alone ends a lease by ending its item; the database's clock
+//! alone says what is due.
+
+use sqlx::{PgPool, types::Json};
+use uuid::Uuid;
+
+use crate::{
+    event::{
+        Actor,
+        outbox::{Attempt, Enqueued},
+    },
+    id::{AppId, NodeEpoch, OutboxId},
+    outbox::Item,
+};
+
+/// An item that was claimed, and where it stood.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The item, leased to the node that asked.
+    pub item: Item,
+    /// Its rank among those that wait.
+    pub rank: i64,
+}
+
+/// Where to look for an app's items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Whose.
+    pub app: AppId,
+    /// Only behind this rank: what was claimed before is dead there, and a long reader keeps it from being cleaned up.
+    pub after: i64,
+}
+
+/// The least rank that an item of a priority can have.
+#[must_use]
+pub const fn first_rank(priority: i16) -> i64 {
+    -(priority as i64) * (1 << 40)
+}
+
+/// Leases waiting items to a node: the same number of each app, in the order of their ranks.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn claim(pool: &PgPool, epoch: NodeEpoch, turns: &[Turn], each: usize) -> Result<Vec<Claimed>, sqlx::Error> {
+    let apps: Vec<Uuid> = turns.iter().map(|turn| turn.app.uuid()).collect();
+    let after: Vec<i64> = turns.iter().map(|turn| turn.after).collect();
+    let rows = sqlx::query!(
+        r#"with wanted as (
+            select r.item
+            from unnest($1::uuid[], $2::bigint[]) as t (app, after)
+            cross join lateral (
+                select r.item from live.ready r
+                where r.app_id = t.app and r.rank > t.after
+                order by r.rank
+                limit $3
+                for update skip locked
+            ) r
+        ), picked as (
+            delete from live.ready r using wanted w where r.item = w.item returning r.item, r.rank
+        ), leased as (
+            insert into live.lease (item, epoch) select item, $4 from picked on conflict (item) do nothing returning item
+        )
+        select p.rank as "rank!", o.app_id as "app_id!", o.event as "event!", o.data as "data!: Json<Enqueued>",
+            o.actor as "actor!: Json<Actor>", o.root, o.depth as "depth!", o.enqueued_at as "enqueued_at!",
+            o.failed as "failed!: Json<Vec<Attempt>>"
+        from picked p
+        join leased l on l.item = p.item
+        join state.outbox o on o.id = p.item and o.ended_at is null
+        order by p.rank"#,
+        &apps,
+        &after,
+        each as i64,
+        epoch.uuid()
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Claimed {
+            rank: row.rank,
+            item: Item {
+                app: row.app_id.into(),
+                event: row.event.into(),
+                enqueued_at: row.enqueued_at,
+                enqueued: row.data.0,
+                actor: row.actor.0,
+                root: row.root.map(Into::into),
+                depth: row.depth.unsigned_abs(),
+                failed: row.failed.0,
+            },
+        })
+        .collect())
+}
+
+/// Apps with items that can run now. Takes a look an app, however much waits.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn waiting(pool: &PgPool) -> Result<Vec<AppId>, sqlx::Error> {
+    let apps = sqlx::query_scalar!(
+        r#"with recursive apps as (
+            (select app_id from live.ready order by app_id limit 1)
+            union all
+            select (select r.app_id from live.ready r where r.app_id > a.app_id order by r.app_id limit 1)
+            from apps a where a.app_id is not null
+        )
+        select app_id as "app_id!" from apps where app_id is not null"#
+    );
+    Ok(apps.fetch_all(pool).await?.into_iter().map(Into::into).collect())
+}
+
+/// What was due, and what is next.
+#[derive(Debug, Default)]
+pub struct Promoted {
+    /// Apps that have items which have become due, with the highest priority of these.
+    pub apps: Vec<(AppId, i16)>,
+    /// How long until the next is due; none waits without it.
+    pub next_in_s: Option<f64>,
+}
+
+/// Lets items run that have become due.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn promote(pool: &PgPool) -> Result<Promoted, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"with due as (
+            select d.item from live.delayed d where d.due_at <= clock_timestamp()
+            order by d.due_at limit 1000 for update skip locked
+        ), moved as (
+            delete from live.delayed d using due where d.item = due.item returning d.item, d.app_id, d.priority, d.due_at
+        ), ready as (
+            insert into live.ready (item, app_id, rank)
+            select m.item, m.app_id, live.next_rank(m.priority) from (select * from moved order by due_at) m
+            on conflict (item) do nothing
+        )
+        select app_id as "app_id!", max(priority) as "priority!" from moved group by app_id"#
+    )
+    .fetch_all(pool)
+    .await?;
+    let next_in_s = sqlx::query_scalar!(
+        r#"select extract(epoch from min(due_at) - clock_timestamp())::float8 as "next_in_s" from live.delayed"#
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Promoted { apps: rows.into_iter().map(|row| (row.app_id.into(), row.priority)).collect(), next_in_s })
+}
+
+/// Lets others run what this node has leased and will not run. Nothing is said of an attempt: there was none.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn give_back(pool: &PgPool, epoch: NodeEpoch, items: &[OutboxId]) -> Result<(), sqlx::Error> {
+    let items: Vec<Uuid> = items.iter().map(|item| item.uuid()).collect();
+    sqlx::query!(
+        "with given as (
+            delete from live.lease l where l.item = any ($1) and l.epoch = $2 returning l.item
+        )
+        insert into live.ready (item, app_id, rank)
+        select o.id, o.app_id, live.next_rank(o.priority)
+        from given g join state.outbox o on o.id = g.item and o.ended_at is null
+        on conflict (item) do nothing",
+        &items,
+        epoch.uuid()
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Items that dead nodes had leased, at most a thousand: what their attempts came to is to be told to the log.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn orphans(pool: &PgPool) -> Result<Vec<Item>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select o.app_id, o.event, o.data as "data: Json<Enqueued>", o.actor as "actor: Json<Actor>", o.root, o.depth,
+            o.enqueued_at, o.failed as "failed: Json<Vec<Attempt>>"
+        from live.lease l
+        join live.nodes n on n.epoch = l.epoch and n.revoked_at is not null
+        join state.outbox o on o.id = l.item and o.ended_at is null
+        order by o.position
+        limit 1000"#
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Item {
+            app: row.app_id.into(),
+            event: row.event.into(),
+            enqueued_at: row.enqueued_at,
+            enqueued: row.data.0,
+            actor: row.actor.0,
+            root: row.root.map(Into::into),
+            depth: row.depth.unsigned_abs(),
+            failed: row.failed.0,
+        })
+        .collect())
+}
+
+/// Forgets what is over: outcomes that nobody can ask for any more, leases and turns of items that are gone.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn sweep(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from state.outbox where ended_at < now() - interval '1 day'").execute(pool).await?;
+    sqlx::query!("delete from live.status_token where expires_at < now()").execute(pool).await?;
+    // What a deleted app left behind, and what was claimed while it was cancelled.
+    sqlx::query!("delete from state.outbox o using state.deleted_app d where d.id = o.app_id").execute(pool).await?;
+    sqlx::query!("delete from live.lease l where not exists (select from state.outbox o where o.id = l.item)")
+        .execute(pool)
+        .await?;
+    sqlx::query!("delete from live.delayed d using state.deleted_app a where a.id = d.app_id").execute(pool).await?;
+    sqlx::query!("delete from live.ready r using state.deleted_app a where a.id = r.app_id").execute(pool).await?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! One attempt at an item, from the item to its end in the log.
+
+use std::sync::Arc;
+
+use chrono::{SubsecRound as _, Utc};
+use picloud_core::{
+    event::{
+        Actor, ActorKind, FailureReason,
+        dead_letter::Reason,
+        outbox::{Attempt, Payload, Source},
+    },
+    id::{InvocationId, VersionId},
+    log::{Authority, Commit, CommitError},
+    outbox::Item,
+    run::{Call, Failure, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
+};
+use picloud_projections::scripts;
+use tracing::{debug, warn};
+
+use super::{
+    dispatcher::DispatcherParts,
+    payload::Kept,
+    settlement::{self, Tried, about},
+};
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The log knows how it ended, or somebody else's attempt counts.
+    Told,
+    /// It did not begin: the item waits for the next one, of whichever node.
+    NotBegun,
+}
+
+/// What an item's script is now.
+enum Found {
+    Program(Arc<Program>),
+    /// Its app is paused: it waits.
+    Paused,
+    /// It went, or has no active version.
+    Nothing(String),
+}
+
+impl DispatcherParts {
+    /// Sees one attempt through.
+    pub(super) async fn attempt(&self, item: Arc<Item>) -> Ended {
+        let program = match self.program(&item).await {
+            Ok(Found::Program(program)) => program,
+            Ok(Found::Paused) => return Ended::NotBegun,
+            Ok(Found::Nothing(name)) => return self.nothing_to_run(&item, &name).await,
+            Err(error) => {
+                warn!(%error, "Failed to look up what an item is to run");
+                return Ended::NotBegun;
+            }
+        };
+        let call = match self.call(&item, &program).await {
+            Ok(call) => call,
+            Err(failure) => return self.cannot_run(&item, &program, failure).await,
+        };
+        match self.runner.invoke(call).await {
+            Ok(_) => Ended::Told,
+            Err(Unavailable::Unleased) => {
+                debug!(outbox.item = %item.enqueued.item, "The item was taken away during an attempt");
+                Ended::Told
+            }
+            Err(Unavailable::Busy | Unavailable::ShuttingDown | Unavailable::Log) => Ended::NotBegun,
+        }
+    }
+
+    async fn program(&self, item: &Item) -> Result<Found, sqlx::Error> {
+        let setup = self.setup.get();
+        let script = setup.apps.get(&item.app).and_then(|app| {
+            let script = app.scripts.iter().find(|script| script.id == item.enqueued.script)?;
+            Some((app, script))
+        });
+        let Some((app, script)) = script else { return Ok(Found::Nothing("a script that is gone".to_owned())) };
+        if app.is_paused {
+            return Ok(Found::Paused);
+        }
+        let active = script.active.as_ref();
+        let wanted = item.enqueued.version.filter(|version| active.is_none_or(|active| active.version != *version));
+        if let Some(version) = wanted {
+            let pinned = scripts::version(&self.database, app.id, script.id, version).await?;
+            let Some(pinned) = pinned else { return Ok(Found::Nothing(script.name.clone())) };
+            return Ok(Found::Program(Arc::new(Program {
+                app: app.id,
+                app_slug: Arc::clone(&app.slug),
+                script: script.id,
+                name: script.name.as_str().into(),
+                version,
+                number: pinned.number,
+                source: pinned.source.into(),
+                limits: pinned.limits,
+                env: Arc::clone(&app.env),
+            })));
+        }
+        let program = active.map(|active| Arc::clone(&active.program));
+        Ok(program.map_or_else(|| Found::Nothing(script.name.clone()), Found::Program))
+    }
+
+    async fn call(&self, item: &Arc<Item>, program: &Arc<Program>) -> Result<Call, Failure> {
+        let unreadable = |why: &dyn std::fmt::Display| Failure {
+            reason: FailureReason::BadInput,
+            message: format!("what the item holds cannot be read: {why}"),
+            line: None,
+            column: None,
+            limit: None,
+        };
+        let (request, request_id, record) = match &item.enqueued.payload {
+            Payload::Event(_) => (Request::default(), None, Record::default()),
+            Payload::Request(sealed) => {
+                let key = self.keyring.app(item.app).await.map_err(|error| unreadable(&error))?;
+                let kept = Kept::open(&key, item.enqueued.item, sealed).map_err(|error| unreadable(&error))?;
+                let (request_id, record) = (kept.request_id, kept.record);
+                (kept.request(), request_id, record)
+            }
+        };
+        let (kind, route, actor) = match item.enqueued.source {
+            Source::AsyncRoute { route } => (InvocationType::AsyncHttp, Some(route), item.actor.clone()),
+            Source::Invoke => (InvocationType::Invoke, None, item.actor.clone()),
+            Source::Trigger { trigger } => {
+                let id = Some(trigger.to_string());
+                let actor = Actor { kind: ActorKind::Trigger, id, request_id: None, address: None };
+                (InvocationType::Trigger, None, actor)
+            }
+        };
+        Ok(Call {
+            invocation: InvocationId::generate(),
+            request_id,
+            program: Arc::clone(program),
+            kind,
+            route,
+            actor,
+            request,
+            record,
+            item: Some(Arc::clone(item)),
+            idempotency: None,
+        })
+    }
+
+    async fn nothing_to_run(&self, item: &Item, script: &str) -> Ended {
+        let error = format!("there is nothing to run: `{script}` is gone or has no active version");
+        self.close(item, script, None, Reason::NothingToRun, error).await
+    }
+
+    /// Attempts after this one would fail alike.
+    async fn cannot_run(&self, item: &Item, program: &Program, failure: Failure) -> Ended {
+        self.close(item, &program.name, Some(program.version), Reason::GaveUp, failure.message).await
+    }
+
+    /// Makes an item a letter without a run.
+    async fn close(
+        &self,
+        item: &Item,
+        script: &str,
+        version: Option<VersionId>,
+        reason: Reason,
+        error: String,
+    ) -> Ended {
+        let tried = Tried { invocation: None, script, version, duration: std::time::Duration::ZERO };
+        let last = Attempt {
+            number: item.attempt(),
+            invocation: None,
+            at: Utc::now().trunc_subsecs(6),
+            reason: FailureReason::BadInput,
+            error,
+            duration_us: 0,
+        };
+        let events = match settlement::letter(&self.keyring, item, tried, reason, last).await {
+            Ok(events) => events,
+            Err(error) => {
+                warn!(%error, outbox.item = %item.enqueued.item, "Failed to make an item a dead letter");
+                return Ended::NotBegun;
+            }
+        };
+        let events = events.into_iter().map(|event| about(item, event)).collect();
+        let authority = Authority { lease: Some(item.enqueued.item), ..self.node.authority() };
+        match self.committer.commit(Commit::new(authority, events)).await {
+            Ok(_) | Err(CommitError::Rejected(_) | CommitError::Unknown | CommitError::Revoked) => Ended::Told,
+            Err(CommitError::Busy | CommitError::Unavailable) => Ended::NotBegun,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Looks for items that can run and gives each a place, apps in turn.
+//!
+//! It is woken by the log: an item that is owed, a pause that ends, a lane whose head went. The slow timer is the safety
+//! net, and an idle node does nothing else.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use picloud_core::{
+    event::Event,
+    id::{AppId, OutboxId},
+    keys::Keyring,
+    log::{
+        Committer, Follow, Handed, Handoff, Node, Recorded, Tail,
+        outbox::{self, Turn, first_rank},
+    },
+    outbox::Item,
+};
+use picloud_projections::setup::LiveSetup;
+use sqlx::PgPool;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
+
+use super::attempt::Ended;
+use crate::runner::Runner;
+
+/// How many items a node runs at once, computing or waiting.
+pub const PLACES: usize = 256;
+
+/// How many are claimed at once: more gain nothing and keep others from them.
+const CLAIM: usize = 200;
+
+/// With fewer places free than this, a claim waits for others to become so, but not for long.
+const FEW: usize = 64;
+const PATIENCE: Duration = Duration::from_millis(4);
+
+/// How often to look without being told.
+const TIMER: Duration = Duration::from_secs(4);
+
+/// How long an item that could not begin is left alone.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What running items leans on.
+pub struct DispatcherParts {
+    /// Runs scripts.
+    pub runner: Runner,
+    /// How apps are set up.
+    pub setup: LiveSetup,
+    /// Where items lie; for claims, so connections that need not wait for the disk will do.
+    pub claims: PgPool,
+    /// For all else that is looked up.
+    pub database: PgPool,
+    /// Where their ends go.
+    pub committer: Committer,
+    /// By what right.
+    pub node: Node,
+    /// What payloads are under.
+    pub keyring: Keyring,
+}
+
+/// Runs what is owed.
+pub struct Dispatcher {
+    parts: Arc<DispatcherParts>,
+    places: Arc<Semaphore>,
+    handoff: Handoff,
+    attempts: TaskTracker,
+    /// Apps that may have items which can run, and behind which rank.
+    apps: HashMap<AppId, i64>,
+    /// When the next delayed item is due.
+    due: Option<Instant>,
+    /// When to claim, though few places are free.
+    patience: Option<Instant>,
+    /// Called when a place is free again.
+    freed: Arc<Notify>,
+    /// What attempts tell of their ends.
+    ended: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
+}
+
+/// Something that lets items run.
+enum Told {
+    /// An item of a lane is over: the next of it may run.
+    LaneMoved(AppId),
+    /// These wait again.
+    GivenBack(AppId),
+}
+
+impl Dispatcher {
+    /// One for a node's places; see [`Handoff::new`].
+    #[must_use]
+    pub fn new(parts: DispatcherParts, places: Arc<Semaphore>, handoff: Handoff) -> Self {
+        Self {
+            parts: Arc::new(parts),
+            places,
+            handoff,
+            attempts: TaskTracker::new(),
+            apps: HashMap::new(),
+            due: None,
+            patience: None,
+            freed: Arc::default(),
+            ended: mpsc::unbounded_channel(),
+        }
+    }
+
+    /// Runs items until it is told to stop; then what has not begun is given back and what has may end.
+    pub async fn run(mut self, tail: Tail, mut handed: mpsc::UnboundedReceiver<Handed>, stop: CancellationToken) {
+        let mut log = tail.follow(tail.position());
+        let mut timer = interval(TIMER);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let (due, freed) = (self.due, Arc::clone(&self.freed));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(Handed { item, place }) = handed.recv() => self.start(item, place),
+                Some(told) = self.ended.1.recv() => self.told(&told),
+                events = next(&mut log) => match events {
+                    Some(events) => self.hear(&events),
+                    None => break,
+                },
+                () = until(due) => self.promote().await,
+                () = until(self.patience) => self.patience = None,
+                () = freed.notified(), if self.patience.is_none() && !self.apps.is_empty() => {
+                    if self.places.available_permits() < FEW {
+                        self.patience = Some(Instant::now() + PATIENCE);
+                        continue;
+                    }
+                }
+                _ = timer.tick() => self.look().await,
+            }
+            self.claim().await;
+        }
+        self.handoff.set_open(false);
+        handed.close();
+        while let Some(Handed { item, place }) = handed.recv().await {
+            drop(place);
+            self.give_back(&[item.enqueued.item]).await;
+        }
+        self.attempts.close();
+        self.attempts.wait().await;
+    }
+
+    fn told(&mut self, told: &Told) {
+        match told {
+            Told::LaneMoved(app) | Told::GivenBack(app) => self.may_have(*app, i64::MIN),
+        }
+    }
+
+    fn hear(&mut self, events: &[Recorded]) {
+        for recorded in events {
+            let Some(app) = recorded.event.app else { continue };
+            match &recorded.event.event {
+                Event::OutboxEnqueued(enqueued) => match enqueued.due_at {
+                    // Handed over, or in a lane: then looking for it costs a glance.
+                    None if self.handoff.has_handed(enqueued.item) => {}
+                    None => self.may_have(app, first_rank(enqueued.priority)),
+                    Some(due_at) => self.due_at(due_at),
+                },
+                Event::OutboxRescheduled(rescheduled) => self.due_at(rescheduled.due_at),
+                Event::AppResumed(_) | Event::OutboxCancelled(_) => self.may_have(app, i64::MIN),
+                _ => {}
+            }
+        }
+    }
+
+    /// An app may have items from a rank on.
+    fn may_have(&mut self, app: AppId, from: i64) {
+        let after = self.apps.entry(app).or_insert(i64::MIN);
+        *after = (*after).min(from);
+    }
+
+    fn due_at(&mut self, at: chrono::DateTime<chrono::Utc>) {
+        let wait = (at - chrono::Utc::now()).to_std().unwrap_or(Duration::ZERO);
+        let at = Instant::now() + wait;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Lets run what is due, and learns when the next is.
+    async fn promote(&mut self) {
+        match outbox::promote(&self.parts.claims).await {
+            Ok(promoted) => {
+                for (app, priority) in promoted.apps {
+                    self.may_have(app, first_rank(priority));
+                }
+                let wait = |seconds: f64| Duration::try_from_secs_f64(seconds.clamp(0.001, 3600.0)).unwrap_or(TIMER);
+                self.due = promoted.next_in_s.map(|seconds| Instant::now() + wait(seconds));
+            }
+            Err(error) => {
+                warn!(%error, "Failed to look for what is due");
+                self.due = Some(Instant::now() + TIMER);
+            }
+        }
+    }
+
+    /// What nobody told of, or is hidden behind what was claimed before.
+    async fn look(&mut self) {
+        self.promote().await;
+        match outbox::waiting(&self.parts.claims).await {
+            Ok(apps) => self.apps.extend(apps.into_iter().map(|app| (app, i64::MIN))),
+            Err(error) => warn!(%error, "Failed to look for items of the outbox"),
+        }
+    }
+
+    /// Claims for as long as there are places and items.
+    async fn claim(&mut self) {
+        loop {
+            let room = self.places.available_permits().min(CLAIM);
+            let setup = self.parts.setup.get();
+            let is_open = |app: &AppId| setup.apps.get(app).is_some_and(|app| !app.is_paused);
+            let turns: Vec<Turn> = self
+                .apps
+                .iter()
+                .filter(|(app, _)| is_open(app))
+                .take(room)
+                .map(|(app, after)| Turn { app: *app, after: *after })
+                .collect();
+            if turns.is_empty() || room == 0 {
+                // What is left waits for a place, or for its app: nothing may overtake the former.
+                self.handoff.set_open(turns.is_empty());
+                return;
+            }
+            let each = (room / turns.len()).max(1);
+            let claimed = match outbox::claim(&self.parts.claims, self.parts.node.epoch(), &turns, each).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    warn!(%error, "Failed to claim items of the outbox");
+                    // The timer finds them again.
+                    self.apps.clear();
+                    return;
+                }
+            };
+            let mut found: HashMap<AppId, (usize, i64)> = HashMap::new();
+            for claimed in &claimed {
+                let (count, last) = found.entry(claimed.item.app).or_insert((0, i64::MIN));
+                *count += 1;
+                *last = claimed.rank.max(*last);
+            }
+            for turn in &turns {
+                match found.get(&turn.app) {
+                    Some((count, last)) if *count == each => _ = self.apps.insert(turn.app, *last),
+                    _ => _ = self.apps.remove(&turn.app),
+                }
+            }
+            for claimed in claimed {
+                // As many as there is room for were asked for.
+                let place = Arc::clone(&self.places).acquire_owned().await.expect("the places are never closed");
+                self.start(claimed.item, place);
+            }
+        }
+    }
+
+    fn start(&self, item: Item, place: OwnedSemaphorePermit) {
+        let parts = Arc::clone(&self.parts);
+        let (ended, freed) = (self.ended.0.clone(), Arc::clone(&self.freed));
+        self.attempts.spawn(async move {
+            let item = Arc::new(item);
+            let is_over = parts.attempt(Arc::clone(&item)).await == Ended::Told;
+            drop(place);
+            freed.notify_one();
+            if is_over {
+                if item.enqueued.lane.is_some() {
+                    let _ = ended.send(Told::LaneMoved(item.app));
+                }
+                return;
+            }
+            // Whatever kept it from beginning needs a moment; a paused app is not looked for anyway.
+            sleep(PAUSE).await;
+            give_back(&parts, &[item.enqueued.item]).await;
+            let _ = ended.send(Told::GivenBack(item.app));
+        });
+    }
+
+    async fn give_back(&self, items: &[OutboxId]) {
+        give_back(&self.parts, items).await;
+    }
+}
+
+async fn give_back(parts: &DispatcherParts, items: &[OutboxId]) {
+    if let Err(error) = outbox::give_back(&parts.database, parts.node.epoch(), items).await {
+        warn!(%error, "Failed to give items back: they wait until this node ends");
+    }
+}
+
+/// The next events; what cannot be read is tried again.
+async fn next(log: &mut Follow) -> Option<Vec<Recorded>> {
+    loop {
+        match log.next().await {
+            Ok(events) => return events,
+            Err(error) => {
+                warn!(%error, "Failed to follow the log for items of the outbox");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

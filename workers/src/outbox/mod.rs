@@ -1,0 +1,15 @@
+//! Runs what is owed: items of the outbox, claimed or handed over, each attempt a run of its own.
+//!
+//! - `dispatcher` looks for items and gives each a place; [`Dispatcher`] is the way in.
+//! - `attempt` makes an item a call and sees it through.
+//! - [`settlement`] says what the end of an attempt means for its item.
+//! - [`payload`] is what lies in the log between.
+
+mod attempt;
+mod dispatcher;
+mod orphans;
+pub mod payload;
+pub mod settlement;
+
+pub use dispatcher::{Dispatcher, DispatcherParts, PLACES};
+pub use orphans::take_over;

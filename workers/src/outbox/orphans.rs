@@ -1,0 +1,64 @@
+//! Items that a dead node had leased: its attempts count as failed, and others go on with them.
+
+use std::time::Duration;
+
+use picloud_core::{
+    event::FailureReason,
+    keys::Keyring,
+    log::{Commit, CommitError, Committer, Node, outbox},
+    run::Failure,
+};
+use picloud_projections::setup::Setup;
+use sqlx::PgPool;
+
+use super::settlement::{self, SettlementError, Tried, about};
+
+/// Why items could not be taken over. What is left is found again the next time.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeOverError {
+    /// They could not be looked up.
+    #[error("failed to look for items of dead nodes")]
+    Database(#[from] sqlx::Error),
+    /// One of them could not be settled.
+    #[error("failed to settle an item of a dead node")]
+    Settlement(#[from] SettlementError),
+    /// The word of it could not be written.
+    #[error("failed to append what became of an item of a dead node")]
+    Commit(#[from] CommitError),
+}
+
+/// Takes items over from nodes whose right to write was revoked; returns how many. Meant for one node at a time, after
+/// whatever the dead ones were committing is settled.
+///
+/// # Errors
+/// [`TakeOverError`].
+pub async fn take_over(
+    pool: &PgPool,
+    committer: &Committer,
+    node: &Node,
+    keyring: &Keyring,
+    setup: &Setup,
+) -> Result<usize, TakeOverError> {
+    let orphans = outbox::orphans(pool).await?;
+    for item in &orphans {
+        let app = setup.apps.get(&item.app);
+        let script = app.and_then(|app| app.scripts.iter().find(|script| script.id == item.enqueued.script));
+        let tried = Tried {
+            invocation: None,
+            script: script.map_or("", |script| script.name.as_str()),
+            version: script.and_then(|script| Some(script.active.as_ref()?.version)),
+            duration: Duration::ZERO,
+        };
+        let failure = Failure {
+            reason: FailureReason::Abandoned,
+            message: "the node that ran it went away".to_owned(),
+            line: None,
+            column: None,
+            limit: None,
+        };
+        let events = settlement::failed(keyring, item, tried, &failure).await?;
+        let events = events.into_iter().map(|event| about(item, event)).collect();
+        committer.commit(Commit::new(node.authority(), events)).await?;
+    }
+    Ok(orphans.len())
+}

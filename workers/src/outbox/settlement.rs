@@ -1,0 +1,131 @@
+//! What the end of an attempt means for its item: the events that go into the log with it.
+
+use std::time::Duration;
+
+use chrono::{SubsecRound as _, Utc};
+use picloud_core::{
+    event::{
+        Actor, Event,
+        dead_letter::{self, Reason},
+        outbox::{self, Attempt, Payload},
+    },
+    id::{DeadLetterId, InvocationId, VersionId},
+    keys::{CannotOpen, Keyring, KeyringError, Purpose},
+    log::NewEvent,
+    outbox::{Item, Next, fingerprint},
+    run::Failure,
+};
+
+/// Why the end of an attempt cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum SettlementError {
+    /// A key is not to be had.
+    #[error("failed to get a key for a dead letter")]
+    Keyring(#[from] KeyringError),
+    /// What the item holds cannot be read.
+    #[error("what the item holds cannot be read")]
+    CannotOpen(#[from] CannotOpen),
+}
+
+/// What is known of a script when an attempt at an item ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried<'a> {
+    /// The run; none when none began.
+    pub invocation: Option<InvocationId>,
+    /// What the script is called.
+    pub script: &'a str,
+    /// Which version ran.
+    pub version: Option<VersionId>,
+    /// How long it ran.
+    pub duration: Duration,
+}
+
+/// An attempt succeeded.
+#[must_use]
+pub fn delivered(item: &Item, invocation: InvocationId) -> Event {
+    outbox::Delivered { item: item.enqueued.item, attempt: item.attempt(), invocation }.into()
+}
+
+/// An attempt failed: there will be another, or the item is a letter.
+///
+/// # Errors
+/// When the letter cannot be sealed.
+pub async fn failed(
+    keyring: &Keyring,
+    item: &Item,
+    tried: Tried<'_>,
+    failure: &Failure,
+) -> Result<Vec<Event>, SettlementError> {
+    let now = Utc::now().trunc_subsecs(6);
+    let attempt = Attempt {
+        number: item.attempt(),
+        invocation: tried.invocation,
+        at: now,
+        reason: failure.reason,
+        error: failure.message.clone(),
+        duration_us: u64::try_from(tried.duration.as_micros()).unwrap_or(u64::MAX),
+    };
+    match item.after_failure(failure.reason, None, rand::random(), now) {
+        Next::Again { due_at } => Ok(vec![outbox::Rescheduled { item: item.enqueued.item, attempt, due_at }.into()]),
+        Next::Letter(reason) => letter(keyring, item, tried, reason, attempt).await,
+    }
+}
+
+/// There is nothing more to be tried.
+///
+/// # Errors
+/// When the letter cannot be sealed.
+pub async fn letter(
+    keyring: &Keyring,
+    item: &Item,
+    tried: Tried<'_>,
+    reason: Reason,
+    last: Attempt,
+) -> Result<Vec<Event>, SettlementError> {
+    let id = DeadLetterId::generate();
+    let enqueued = &item.enqueued;
+    let plain = plain_payload(keyring, item).await?;
+    let payload = keyring.seal_apart(item.app, Purpose::Payload, id.to_string().as_bytes(), &plain).await?;
+    let error = last.error.clone();
+    let mut attempts = item.failed.clone();
+    attempts.push(last);
+    let created = dead_letter::Created {
+        dead_letter: id,
+        item: enqueued.item,
+        source: enqueued.source,
+        script: enqueued.script,
+        script_name: tried.script.to_owned(),
+        version: tried.version,
+        lane: enqueued.lane.clone(),
+        priority: enqueued.priority,
+        retry: enqueued.retry,
+        enqueued_at: item.enqueued_at,
+        reason,
+        fingerprint: fingerprint(tried.script, &error),
+        error,
+        attempts,
+        payload,
+    };
+    Ok(vec![outbox::Exhausted { item: enqueued.item, dead_letter: id }.into(), created.into()])
+}
+
+/// What the run gets, readable: [`Payload`] as JSON with what is sealed opened.
+async fn plain_payload(keyring: &Keyring, item: &Item) -> Result<Vec<u8>, SettlementError> {
+    let plain = match &item.enqueued.payload {
+        Payload::Event(event) => serde_json::json!({ "event": event }),
+        Payload::Request(sealed) => {
+            let key = keyring.app(item.app).await?;
+            let plain = key.open(Purpose::Payload, item.enqueued.item.to_string().as_bytes(), sealed)?;
+            let request: serde_json::Value = serde_json::from_slice(&plain).map_err(|_| CannotOpen)?;
+            serde_json::json!({ "request": request })
+        }
+    };
+    Ok(serde_json::to_vec(&plain).expect("payloads are plain data"))
+}
+
+/// An event about an item that no run of it says.
+#[must_use]
+pub fn about(item: &Item, event: Event) -> NewEvent {
+    let event = NewEvent::new(Some(item.app), &Actor::SYSTEM, event);
+    NewEvent { cause: Some(item.event), root: item.root, depth: item.depth, ..event }
+}

@@ -1,0 +1,76 @@
+//! A run that is owed instead of run: its caller is answered as soon as that is durable.
+
+use picloud_core::{
+    event::outbox::{self, Payload, Source},
+    id::OutboxId,
+    log::{
+        Commit, CommitError, NewEvent, Outcome,
+        idempotency::{self, Kept},
+    },
+    run::{Owed, Unavailable},
+};
+use tracing::{error, warn};
+
+use super::Inner;
+use crate::outbox::payload;
+
+/// For how long somebody may ask what became of it, after it was owed.
+const TOKEN_LASTS_DAYS: i32 = 8;
+
+impl Inner {
+    pub(super) async fn enqueue(&self, owed: Owed) -> Result<(), Unavailable> {
+        let Owed { item, call, retry, token, answer } = owed;
+        let app = call.program.app;
+        let key = self.parts.keyring.app(app).await.map_err(|error| {
+            error!(%error, app.id = %app, "Failed to get an app's data key");
+            Unavailable::Log
+        })?;
+        if let Some(hash) = token {
+            self.keep_token(item, &hash).await?;
+        }
+        let kept = payload::Kept::of(&call.request, call.request_id, call.record);
+        let enqueued = outbox::Enqueued {
+            item,
+            source: call.route.map_or(Source::Invoke, |route| Source::AsyncRoute { route }),
+            script: call.program.script,
+            version: None,
+            lane: None,
+            priority: 0,
+            due_at: None,
+            retry,
+            payload: Payload::Request(kept.seal(&key, item)),
+            is_watched: true,
+            replay_of: None,
+        };
+        let outcome = call.idempotency.map(|claim| {
+            let sealed = idempotency::seal(&key, &claim.scope, &Kept::of(None, &answer));
+            Outcome { claim, sealed }
+        });
+        let event = NewEvent::new(Some(app), &call.actor, enqueued);
+        let commit = Commit { outcome, ..Commit::new(self.parts.node.authority(), vec![event]) };
+        match self.parts.committer.commit(commit).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Busy) => Err(Unavailable::Busy),
+            Err(error) => {
+                warn!(%error, "Failed to make a run be owed");
+                Err(Unavailable::Log)
+            }
+        }
+    }
+
+    async fn keep_token(&self, item: OutboxId, hash: &[u8; 32]) -> Result<(), Unavailable> {
+        sqlx::query!(
+            "insert into live.status_token (item, hash, expires_at) values ($1, $2, now() + make_interval(days => $3))",
+            item.uuid(),
+            hash,
+            TOKEN_LASTS_DAYS
+        )
+        .execute(&self.parts.database)
+        .await
+        .map_err(|error| {
+            warn!(%error, "Failed to keep the proof for an async call");
+            Unavailable::Log
+        })?;
+        Ok(())
+    }
+}
