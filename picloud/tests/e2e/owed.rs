@@ -96,7 +96,7 @@ async fn what_cannot_succeed_becomes_a_dead_letter() {
     let accepted = order(&service, "a1").await;
     let dead = until(&accepted, "it is a dead letter", |status| status["state"] == "dead").await;
     assert_eq!(dead["attempts"], 3, "{dead}");
-    assert!(dead["last_error"].as_str().unwrap().starts_with("the gate is shut for order a1 (line 4"), "{dead}");
+    assert_eq!(dead["last_error"], "the gate is shut for order a1", "{dead}");
     service.stop().await;
 }
 
