@@ -15,3 +15,4 @@ pub mod policy;
 pub mod retry;
 pub mod routing;
 pub mod run;
+pub mod schedule;
