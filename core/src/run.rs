@@ -203,6 +203,17 @@ pub struct Failure {
     pub column: Option<u32>,
     /// Which limit was passed, by its name in [`Limits`].
     pub limit: Option<&'static str>,
+    /// What the script itself said about being tried again.
+    pub retry: Option<RetryHint>,
+}
+
+/// What a script says about being tried again: by throwing `retry::after(…)` or `retry::never(…)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryHint {
+    /// After so many seconds, whatever the policy says.
+    After(u32),
+    /// Not at all: another try would come to the same.
+    Never,
 }
 
 /// Why a run never began or its end is not known.

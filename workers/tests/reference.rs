@@ -17,6 +17,10 @@ const MODULES: &[(&str, &str)] = &[
     ("time", "The clock stands still within a run: it shows when the run began."),
     ("random", "From a seed that is recorded with the run."),
     ("crypto", "Hashes, signatures, and comparing them without telling how much was right."),
+    (
+        "retry",
+        "Trying again within a run, and, by throwing, what is to become of the run as a whole where it is tried again.",
+    ),
     ("ulid", "Names that sort by time."),
     ("regex", "Takes time linear in the text, whatever the pattern."),
     ("base64", "Bytes as text. The `_url` forms are for URLs, without padding."),

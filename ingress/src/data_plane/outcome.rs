@@ -72,7 +72,8 @@ pub(crate) fn not_run(invocation: InvocationId, why: &Unavailable) -> Problem {
 
 /// Why a run ended badly.
 pub(crate) fn failed(failure: Failure) -> Problem {
-    let Failure { reason, message, line, column, limit } = failure;
+    // Whether to try again is the caller's to say: nobody does it for whoever waits for the answer.
+    let Failure { reason, message, line, column, limit, retry: _ } = failure;
     let kind = match reason {
         FailureReason::Threw => Kind::ScriptThrew,
         FailureReason::KvNotANumber => Kind::KvNotANumber,

@@ -374,7 +374,14 @@ impl Invoker for Scripts {
         self.calls.lock().expect("no test panics with it").push(call.clone());
         let result = if call.program.source.contains("throw") {
             let message = "it threw (line 2, column 3)".to_owned();
-            Err(Failure { reason: FailureReason::Threw, message, line: Some(2), column: Some(3), limit: None })
+            Err(Failure {
+                reason: FailureReason::Threw,
+                message,
+                line: Some(2),
+                column: Some(3),
+                limit: None,
+                retry: None,
+            })
         } else {
             let request = &call.request;
             let said = json!({

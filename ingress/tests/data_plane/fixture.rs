@@ -83,7 +83,7 @@ pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &'static str) 
 }
 
 pub(crate) fn failed(reason: FailureReason, message: &str, limit: Option<&'static str>) -> End {
-    finished(Err(Failure { reason, message: message.to_owned(), line: Some(3), column: Some(7), limit }))
+    finished(Err(Failure { reason, message: message.to_owned(), line: Some(3), column: Some(7), limit, retry: None }))
 }
 
 fn finished(result: Result<Answer, Failure>) -> End {

@@ -74,6 +74,10 @@ impl<S: Source> Data for Effects<S> {
     fn breathe(&self) {
         self.source.breathe();
     }
+
+    fn pause(&self, sleep: &mut dyn FnMut()) -> Result<(), DataError> {
+        Ok(self.source.pause(sleep)?)
+    }
 }
 
 impl<S: Source> Effects<S> {

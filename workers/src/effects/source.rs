@@ -35,6 +35,15 @@ pub trait Source: Send + 'static {
 
     /// Called every few steps while the run computes: the moment to let others do so.
     fn breathe(&self) {}
+
+    /// Lets the run wait, and others compute meanwhile. `sleep` blocks, and ends with the run at the latest.
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`], where nothing may block.
+    fn pause(&self, sleep: &mut dyn FnMut()) -> Result<(), SourceError> {
+        sleep();
+        Ok(())
+    }
 }
 
 /// A row as it is stored, expired or not; the default is none.

@@ -292,7 +292,7 @@ fn event_of(item: &Item) -> Option<Box<RawValue>> {
 
 /// A failure that is in no line of the script.
 pub(super) const fn failure(reason: FailureReason, message: String) -> Failure {
-    Failure { reason, message, line: None, column: None, limit: None }
+    Failure { reason, message, line: None, column: None, limit: None, retry: None }
 }
 
 pub(super) fn micros(duration: Duration) -> u64 {

@@ -73,6 +73,12 @@ impl Source for Database {
             permit.breathe();
         }
     }
+
+    fn pause(&self, sleep: &mut dyn FnMut()) -> Result<(), SourceError> {
+        let Some(permit) = &self.permit else { return Err(SourceError::Unavailable) };
+        permit.wait(sleep);
+        Ok(())
+    }
 }
 
 fn stored(entry: Entry) -> Stored {

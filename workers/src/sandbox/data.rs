@@ -39,6 +39,12 @@ pub trait Data: Any + Send {
 
     /// Called every few steps while the script computes: the moment to let other runs do so.
     fn breathe(&self) {}
+
+    /// Lets the script wait, and others compute meanwhile. `sleep` blocks, and ends with the run at the latest.
+    fn pause(&self, sleep: &mut dyn FnMut()) -> Result<(), DataError> {
+        sleep();
+        Ok(())
+    }
 }
 
 /// One page of a listing.

@@ -6,6 +6,7 @@ use rhai::{Dynamic, EvalAltResult, Position};
 use super::{
     input::Ended,
     meter::Over,
+    sdk::retry,
     value::{Kind, show},
 };
 
@@ -41,7 +42,10 @@ pub(super) fn thrown(error: &EvalAltResult) -> Failure {
             let message = "functions call each other too deep".to_owned();
             placed(FailureReason::OverLimit, message, position, Some("max_call_depth"))
         }
-        EvalAltResult::ErrorRuntime(value, _) => placed(FailureReason::Threw, thrown_text(value), position, None),
+        EvalAltResult::ErrorRuntime(value, _) => {
+            let failure = placed(FailureReason::Threw, thrown_text(value), position, None);
+            Failure { retry: retry::hint(value), ..failure }
+        }
         other => placed(FailureReason::Threw, cut(&without_position(other)), position, None),
     }
 }
@@ -91,5 +95,5 @@ fn cut(text: &str) -> String {
 fn placed(reason: FailureReason, message: String, position: Position, limit: Option<&'static str>) -> Failure {
     let line = position.line().and_then(|line| u32::try_from(line).ok());
     let column = position.position().and_then(|column| u32::try_from(column).ok());
-    Failure { reason, message, line, column, limit }
+    Failure { reason, message, line, column, limit, retry: None }
 }

@@ -219,6 +219,14 @@ pub(super) fn spend(work: usize) -> Result<(), Box<EvalAltResult>> {
     })
 }
 
+/// Looks at the clock and for cancellation, after time in which nothing was computed; refused once the run is over.
+pub(super) fn look() -> Result<(), Box<EvalAltResult>> {
+    METER.with(|meter| {
+        meter.look_at_clock();
+        if meter.over.get() { Err(terminated()) } else { Ok(()) }
+    })
+}
+
 /// Refuses to allocate so much more when the run may not have it.
 pub(super) fn reserve(bytes: usize) -> Result<(), Box<EvalAltResult>> {
     METER.with(|meter| {

@@ -147,11 +147,11 @@ fn too_long(limits: &Limits) -> Failure {
 }
 
 fn over(limit: &'static str, message: String) -> Failure {
-    Failure { reason: FailureReason::OverLimit, message, line: None, column: None, limit: Some(limit) }
+    Failure { reason: FailureReason::OverLimit, message, line: None, column: None, limit: Some(limit), retry: None }
 }
 
 fn bad(message: String) -> Failure {
-    Failure { reason: FailureReason::BadResponse, message, line: None, column: None, limit: None }
+    Failure { reason: FailureReason::BadResponse, message, line: None, column: None, limit: None, retry: None }
 }
 
 fn shown(value: &Dynamic) -> String {

@@ -10,6 +10,7 @@ mod increments;
 mod lifetime;
 mod once;
 mod recorded;
+mod retry;
 mod serial;
 mod support;
 

@@ -9,6 +9,7 @@ mod language;
 mod limits;
 mod memory;
 mod response;
+mod retry;
 mod sdk;
 mod short;
 mod support;

@@ -78,6 +78,26 @@ fn what_would_have_to_wait_is_not_short_and_has_left_nothing() {
 }
 
 #[test]
+fn what_would_have_to_pause_is_not_short() {
+    let source = "let n = 0; retry::run(#{base_ms: 1}, || { n += 1; if n < 2 { throw \"no\" } n })";
+    let mut wanted = script(source);
+    let whole = wanted.clone().run();
+    assert!(whole.result.is_ok(), "{whole:?}");
+    // As a node has it there: nothing may block.
+    wanted.data.fails = Some(DataError::Unavailable);
+    assert!(wanted.run_short().is_none());
+    // Nothing to wait for: short.
+    for source in
+        ["retry::run(#{}, || 42)", "let n = 0; retry::run(#{base_ms: 0}, || { n += 1; if n < 3 { throw n } n })"]
+    {
+        let mut wanted = script(source);
+        let (whole, _) = both(&wanted);
+        wanted.data.fails = Some(DataError::Unavailable);
+        assert_eq!(wanted.run_short().map(|report| format!("{:?}", report.result)), Some(whole), "{source}");
+    }
+}
+
+#[test]
 fn deep_values_do_not_reach_the_end_of_a_common_stack() {
     for last in ["print(a);", "a == a;", "json::stringify(a);", "`${a}`;", "let b = a; b.push(a);", "throw a;", "a"] {
         let source = format!("let a = [1]; for i in 0..150 {{ a = [[a]]; }} {last}");

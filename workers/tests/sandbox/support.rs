@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock, atomic::AtomicBool},
+    sync::{Arc, LazyLock, atomic::AtomicBool, mpsc::Sender},
     thread,
     time::{Duration, Instant},
 };
@@ -25,6 +25,8 @@ pub struct Memory {
     pub values: BTreeMap<(String, String), Box<RawValue>>,
     pub expires_at: Option<DateTime<Utc>>,
     pub fails: Option<DataError>,
+    /// Told when the script begins to wait.
+    pub pauses: Option<Sender<()>>,
 }
 
 impl Memory {
@@ -85,6 +87,15 @@ impl Data for Memory {
         let cursor = (items.len() > limit).then(|| items[limit - 1].0.clone());
         items.truncate(limit);
         Ok(KvPage { items, cursor })
+    }
+
+    fn pause(&self, sleep: &mut dyn FnMut()) -> Result<(), DataError> {
+        self.check()?;
+        if let Some(pauses) = &self.pauses {
+            pauses.send(()).expect("the test listens");
+        }
+        sleep();
+        Ok(())
     }
 }
 

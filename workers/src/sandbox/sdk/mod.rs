@@ -8,6 +8,7 @@ pub(super) mod kv;
 pub(super) mod log;
 pub(super) mod random;
 pub(super) mod regex;
+pub(super) mod retry;
 pub(super) mod time;
 pub(super) mod ulid;
 pub(super) mod url;
@@ -27,7 +28,7 @@ type Fill = fn(&mut Registry);
 
 /// All namespaces.
 pub(super) fn namespaces() -> Vec<Namespace> {
-    let all: [(&'static str, Fill); 11] = [
+    let all: [(&'static str, Fill); 12] = [
         ("base64", base64::register),
         ("crypto", crypto::register),
         ("hex", hex::register),
@@ -36,6 +37,7 @@ pub(super) fn namespaces() -> Vec<Namespace> {
         ("log", log::register),
         ("random", random::register),
         ("regex", regex::register),
+        ("retry", retry::register),
         ("time", time::register),
         ("ulid", ulid::register),
         ("url", url::register),

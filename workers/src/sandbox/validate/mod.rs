@@ -45,6 +45,7 @@ pub(super) fn failure(error: &ParseError) -> Failure {
         line: Some(line),
         column: Some(column),
         limit: None,
+        retry: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
 use super::Kind;
-use crate::sandbox::meter;
+use crate::sandbox::{meter, sdk::retry};
 
 /// The text of a value: a string as it is, everything in arrays and maps as it would be written in a script.
 pub fn to_text(value: &Dynamic) -> ImmutableString {
@@ -71,7 +71,10 @@ impl Shown {
                 let _ = write!(self.out, "{value:?}");
             }
             Kind::Other => {
-                let _ = write!(self.out, "{value}");
+                let _ = match retry::asked(value) {
+                    Some(asked) => write!(self.out, "{asked}"),
+                    None => write!(self.out, "{value}"),
+                };
             }
         }
         self.fits(0)
