@@ -142,7 +142,7 @@ impl<'a> Arrays<'a> {
                 }
                 Read::KvRange { .. } => self.holds_predicates = true,
                 // Checked beside the call, by the transaction that folds configuration.
-                Read::Config { .. } => {}
+                Read::Config { .. } | Read::DeadLetter { .. } => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::Position;
 use crate::{
     event::{Actor, Event},
-    id::{AppId, EventId, InvocationId, NodeEpoch, OutboxId},
+    id::{AppId, DeadLetterId, EventId, InvocationId, NodeEpoch, OutboxId},
 };
 
 /// What one run or one admin call wants: all of it is appended, in order and without anything in between, or nothing.
@@ -144,6 +144,13 @@ pub enum Read {
         up_to: Option<String>,
         /// The head when the question was answered, or before.
         as_of: Position,
+    },
+    /// A dead letter: the position that last changed it.
+    DeadLetter {
+        /// Which.
+        dead_letter: DeadLetterId,
+        /// What was seen.
+        version: Position,
     },
     /// How an app, or (`None`) the instance, is set up: no event of class `config` after a position.
     Config {

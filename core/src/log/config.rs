@@ -24,7 +24,20 @@ pub(super) async fn is_fresh(
     head: Position,
 ) -> Result<bool, sqlx::Error> {
     for read in reads {
-        let Read::Config { app, as_of } = read else { continue };
+        let (app, as_of) = match read {
+            Read::Config { app, as_of } => (app, as_of),
+            Read::DeadLetter { dead_letter, version } => {
+                let found =
+                    sqlx::query_scalar!("select position from state.dead_letter where id = $1", dead_letter.uuid())
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                if found != Some(version.0) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            Read::Kv { .. } | Read::KvRange { .. } => continue,
+        };
         let changed = sqlx::query_scalar!(
             r#"select exists (
                 select from log.config

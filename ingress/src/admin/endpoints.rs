@@ -10,13 +10,13 @@ use axum::{
 use picloud_core::capability::Capability;
 
 use super::{
-    Plane, access, account, accounts, api_keys, apps, deploy, domains, env, events, instance, invocations, kv, logs,
-    members, node,
+    Plane, access, account, accounts, api_keys, apps, dead_letters, deploy, domains, env, events, instance,
+    invocations, kv, logs, members, node,
     openapi::{
         self,
         contract::{self, Contract},
     },
-    pages, routes, scripts, session,
+    outbox, pages, routes, scripts, session,
 };
 
 /// What a caller must hold.
@@ -87,8 +87,8 @@ macro_rules! endpoints {
 }
 
 use Capability::{
-    AppAdmin, AppInvoke, AppKvRead, AppManageDomains, AppRead, AppReadLog, AppWriteRoute, AppWriteScript,
-    InstanceCreateApp, InstanceManageAccounts, InstanceManageSettings, InstanceReadLog,
+    AppAdmin, AppDeadLetterManage, AppInvoke, AppKvRead, AppManageDomains, AppQueueManage, AppRead, AppReadLog,
+    AppWriteRoute, AppWriteScript, InstanceCreateApp, InstanceManageAccounts, InstanceManageSettings, InstanceReadLog,
 };
 use Requires::{App, Deploy, Instance, Nothing, Principal};
 
@@ -263,6 +263,28 @@ endpoints! {
     GET "/api/v1/admin/apps/{app}/kv/{collection}", App(AppKvRead), kv::list;
     /// Shows a kv entry.
     GET "/api/v1/admin/apps/{app}/kv/{collection}/{key}", App(AppKvRead), kv::show;
+
+    /// Lists what is owed and not done, what was owed first at the front.
+    GET "/api/v1/admin/apps/{app}/outbox", App(AppReadLog), outbox::list;
+    /// Shows an item of the outbox: while it is pending, and for a day after its end when somebody may ask for that.
+    GET "/api/v1/admin/apps/{app}/outbox/{item}", App(AppReadLog), outbox::show;
+    /// Takes work back.
+    /// A run of it under way writes nothing.
+    POST "/api/v1/admin/apps/{app}/outbox/{item}/cancel", App(AppQueueManage), outbox::cancel;
+
+    /// Lists dead letters, newest first.
+    GET "/api/v1/admin/apps/{app}/dead_letters", App(AppReadLog), dead_letters::list;
+    /// Counts dead letters, up to a thousand.
+    GET "/api/v1/admin/apps/{app}/dead_letters/count", App(AppReadLog), dead_letters::count;
+    /// Shows which unresolved letters failed alike.
+    GET "/api/v1/admin/apps/{app}/dead_letters/groups", App(AppReadLog), dead_letters::groups;
+    /// Shows a dead letter with all that was tried and what its run gets.
+    GET "/api/v1/admin/apps/{app}/dead_letters/{letter}", App(AppReadLog), dead_letters::show;
+    /// Tries a dead letter again, as it was or changed.
+    /// Its work is owed once more, with no attempt behind it.
+    POST "/api/v1/admin/apps/{app}/dead_letters/{letter}/replay", App(AppDeadLetterManage), dead_letters::replay;
+    /// Closes a dead letter.
+    POST "/api/v1/admin/apps/{app}/dead_letters/{letter}/resolve", App(AppDeadLetterManage), dead_letters::resolve;
 
     /// Lists runs, newest first.
     GET "/api/v1/admin/apps/{app}/invocations", App(AppReadLog), invocations::list;

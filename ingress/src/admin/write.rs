@@ -142,11 +142,15 @@ impl AdminPlane {
         reads: Vec<Read>,
     ) -> Result<Committed, Refused> {
         let actor_json: Arc<str> = serde_json::to_string(actor).expect("actors are plain data").into();
+        let events = events.into_iter().map(|event| NewEvent::with_actor_json(app, actor, &actor_json, event));
+        self.append_events(events.collect(), reads).await
+    }
+
+    /// Appends events that say themselves by whom they are.
+    pub(super) async fn append_events(&self, events: Vec<NewEvent>, reads: Vec<Read>) -> Result<Committed, Refused> {
         let named = Named::of(&events);
         // The setup follows from these alone: of anything else there is nothing to wait for.
-        let is_configuration = events.iter().any(|event| event.class() == Class::Config);
-        let events =
-            events.into_iter().map(|event| NewEvent::with_actor_json(app, actor, &actor_json, event)).collect();
+        let is_configuration = events.iter().any(|event| event.event.class() == Class::Config);
         let commit = Commit { reads, ..Commit::new(self.node.authority(), events) };
         let committed = match self.committer.commit(commit).await {
             Ok(committed) => committed,
@@ -246,18 +250,19 @@ struct Named {
 }
 
 impl Named {
-    fn of(events: &[Event]) -> Self {
-        let slug = events.iter().find_map(|event| match event {
+    fn of(events: &[NewEvent]) -> Self {
+        let events = || events.iter().map(|event| &event.event);
+        let slug = events().find_map(|event| match event {
             Event::AppCreated(created) => Some(created.slug.clone()),
             Event::AppRenamed(renamed) => Some(renamed.slug.clone()),
             _ => None,
         });
-        let email = events.iter().find_map(|event| match event {
+        let email = events().find_map(|event| match event {
             Event::AccountCreated(created) => Some(created.email.clone()),
             Event::AccountEmailChanged(changed) => Some(changed.email.clone()),
             _ => None,
         });
-        let hosts = events.iter().filter_map(|event| match event {
+        let hosts = events().filter_map(|event| match event {
             Event::DomainClaimed(claimed) => Some(claimed.host.clone()),
             _ => None,
         });

@@ -19,6 +19,7 @@ use crate::{
 };
 
 const INVOCATION: HeaderName = HeaderName::from_static("x-picloud-invocation");
+const OUTBOX: HeaderName = HeaderName::from_static("x-picloud-outbox");
 const REPEATED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A script's answer and whose it is.
@@ -117,6 +118,9 @@ pub(super) fn respond(reply: Reply, shape: Shape) -> Result<Response, Problem> {
         .ok_or_else(|| malformed(format!("the script answered status {status}: allowed is 200 to 599")))?;
     let mut response = Response::default();
     *response.status_mut() = code;
+    // The platform's own word, which scripts may not use.
+    let owed = headers.iter().find(|(name, _)| invocation.is_none() && *name == OUTBOX.as_str());
+    let owed = owed.and_then(|(_, item)| HeaderValue::from_str(item).ok());
     headers::from_script(headers, &mut response, shape.has_cors)
         .ok_or_else(|| malformed("the script answered a header whose name or value cannot be sent".to_owned()))?;
     let has_body = !matches!(code, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
@@ -126,6 +130,7 @@ pub(super) fn respond(reply: Reply, shape: Shape) -> Result<Response, Problem> {
     if has_body && !shape.is_head && !body.is_empty() {
         *response.body_mut() = Body::from(body);
     }
+    response.headers_mut().extend(owed.map(|item| (OUTBOX, item)));
     if let Some(invocation) = invocation {
         response.headers_mut().insert(INVOCATION, request_id::value(invocation));
     }

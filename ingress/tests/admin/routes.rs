@@ -39,8 +39,11 @@ async fn a_pattern_that_cannot_be_names_the_character(pool: PgPool) {
     for reserved in ["/healthz", "/api/v1/execute/x", "/realtime/*"] {
         assert!(world.owner.post(ROUTES, route(reserved)).await.problem(422).contains("the platform itself"));
     }
-    let later = json!({ "path": "/a", "script": "greet", "mode": "async" });
-    assert!(world.owner.post(ROUTES, later).await.problem(422).contains("async"));
+    let patience = |mode: &str, max_attempts: u16| json!({ "path": "/a", "script": "greet", "mode": mode, "retry": { "max_attempts": max_attempts } });
+    assert!(world.owner.post(ROUTES, patience("sync", 3)).await.problem(422).contains("waits for its answer"));
+    let refused = world.owner.post(ROUTES, patience("async", 101)).await;
+    assert_eq!(refused.problem(422), "`max_attempts` is 101: 1 to 100 are allowed");
+    assert_eq!(refused.json()["field"], "retry.max_attempts");
     let module = json!({ "path": "/a", "script": "lib" });
     assert!(world.owner.post(ROUTES, module).await.problem(422).contains("is a module"));
     let cors = json!({ "path": "/a", "script": "greet", "cors": { "origins": ["*"], "credentials": true } });

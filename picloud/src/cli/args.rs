@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::dead_letters::{DeadLetters, Outbox};
 use crate::manifest::RoutePattern;
 
 /// Self-hosted, event-sourced serverless: upload a Rhai script, get an HTTP endpoint.
@@ -72,6 +73,12 @@ pub enum Command {
     Events(Events),
     /// Which requests run which scripts
     Routes(InApp),
+    /// Work that could not be done: look at it, try it again, or close it
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// Work that waits to be done
+    #[command(subcommand)]
+    Outbox(Outbox),
     /// An app's configuration values, `ctx.env`
     #[command(subcommand)]
     Env(Env),

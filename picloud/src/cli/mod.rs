@@ -7,6 +7,7 @@ mod account;
 mod app;
 mod args;
 mod completions;
+mod dead_letters;
 mod deploy;
 mod dev;
 mod doctor;
@@ -67,6 +68,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Logs(arguments) => wait_for(logs::run(&global, &arguments)),
         Command::Events(arguments) => wait_for(events::run(&global, &arguments)),
         Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
+        Command::DeadLetters(command) => wait_for(dead_letters::run(&global, &command)),
+        Command::Outbox(command) => wait_for(dead_letters::outbox(&global, &command)),
         Command::Env(command) => wait_for(env::run(&global, &command)),
         Command::App(command) => wait_for(app::run(&global, &command)),
         Command::Login(arguments) => wait_for(login::run(&global, &arguments)),

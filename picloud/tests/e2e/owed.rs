@@ -97,6 +97,43 @@ async fn what_cannot_succeed_becomes_a_dead_letter() {
     let dead = until(&accepted, "it is a dead letter", |status| status["state"] == "dead").await;
     assert_eq!(dead["attempts"], 3, "{dead}");
     assert_eq!(dead["last_error"], "the gate is shut for order a1", "{dead}");
+
+    // It is all in the letter, and only there in plain text.
+    let run =
+        async |arguments: &[&str]| home.picloud(&[&["dead-letters"], arguments, &["--app", "shop"]].concat()).await;
+    let listed: Value = serde_json::from_str(&run(&["--output", "json", "ls"]).await).unwrap();
+    let letter = listed["items"][0].clone();
+    let id = letter["id"].as_str().unwrap();
+    assert_eq!((&letter["reason"], &letter["script_name"]), (&json!("attempts_exhausted"), &json!("order")));
+    let shown = run(&["show", id]).await;
+    assert!(shown.contains("attempt 3") && shown.contains("\"{\\\"of\\\":\\\"a1\\\"}\""), "{shown}");
+    let log = history::of(&service).await;
+    assert!(!log.iter().any(|event| event.to_string().contains("\\\"of\\\"")));
+
+    // As it was it fails again; once the gate is open it succeeds, with what somebody changed.
+    run(&["replay", id]).await;
+    let again = home.run(&["dead-letters", "replay", id, "--app", "shop"]).await;
+    let refused = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!again.status.success() && refused.contains("closed as `replayed` by key_"), "{refused}");
+    let second = eventually("it fails again", || async {
+        let unresolved = service.admin("/apps/shop/dead_letters?unresolved=true").await;
+        unresolved["items"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert_ne!(second, id);
+    service.post("shop.localhost", "/open").await;
+    let detail = service.admin(&format!("/apps/shop/dead_letters/{second}")).await;
+    let mut payload = detail["payload"].clone();
+    payload["request"]["params"] = json!([["id", "mended"]]);
+    run(&["replay", &second, "--payload", &payload.to_string()]).await;
+    eventually("it is done", || async {
+        history::keys(&service, "shop", "done").await.contains("mended").then_some(())
+    })
+    .await;
+    assert_eq!(service.admin("/apps/shop/dead_letters/count?unresolved=true").await["count"], 0);
+    let log = history::of(&service).await;
+    let of = |kind: &str| log.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!((of("dead_letter.created"), of("dead_letter.replayed"), of("outbox.delivered")), (2, 2, 1));
     service.stop().await;
 }
 

@@ -7,11 +7,11 @@ use picloud_core::{
     event::{
         Actor, ActorKind, FailureReason,
         dead_letter::Reason,
-        outbox::{Attempt, Payload, Source},
+        outbox::{Attempt, Source},
     },
     id::{InvocationId, VersionId},
     log::{Authority, Commit, CommitError},
-    outbox::Item,
+    outbox::{Item, Plain},
     run::{Call, Failure, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
 };
 use picloud_projections::scripts;
@@ -19,7 +19,6 @@ use tracing::{debug, warn};
 
 use super::{
     dispatcher::DispatcherParts,
-    payload::Kept,
     settlement::{self, Tried, about},
 };
 
@@ -105,12 +104,14 @@ impl DispatcherParts {
             line: None,
             column: None,
             limit: None,
+            retry: None,
         };
-        let (request, request_id, record) = match &item.enqueued.payload {
-            Payload::Event(_) => (Request::default(), None, Record::default()),
-            Payload::Request(sealed) => {
-                let key = self.keyring.app(item.app).await.map_err(|error| unreadable(&error))?;
-                let kept = Kept::open(&key, item.enqueued.item, sealed).map_err(|error| unreadable(&error))?;
+        let key = self.keyring.app(item.app).await.map_err(|error| unreadable(&error))?;
+        let plain =
+            Plain::open(&item.enqueued.payload, item.enqueued.item, &key).map_err(|error| unreadable(&error))?;
+        let (request, request_id, record) = match plain {
+            Plain::Event(_) => (Request::default(), None, Record::default()),
+            Plain::Request(kept) => {
                 let (request_id, record) = (kept.request_id, kept.record);
                 (kept.request(), request_id, record)
             }

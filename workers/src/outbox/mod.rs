@@ -3,12 +3,10 @@
 //! - `dispatcher` looks for items and gives each a place; [`Dispatcher`] is the way in.
 //! - `attempt` makes an item a call and sees it through.
 //! - [`settlement`] says what the end of an attempt means for its item.
-//! - [`payload`] is what lies in the log between.
 
 mod attempt;
 mod dispatcher;
 mod orphans;
-pub mod payload;
 pub mod settlement;
 
 pub use dispatcher::{Dispatcher, DispatcherParts, PLACES};

@@ -55,6 +55,7 @@ pub async fn take_over(
             line: None,
             column: None,
             limit: None,
+            retry: None,
         };
         let events = settlement::failed(keyring, item, tried, &failure).await?;
         let events = events.into_iter().map(|event| about(item, event)).collect();

@@ -7,12 +7,12 @@ use picloud_core::{
     event::{
         Actor, Event,
         dead_letter::{self, Reason},
-        outbox::{self, Attempt, Payload},
+        outbox::{self, Attempt},
     },
     id::{DeadLetterId, InvocationId, VersionId},
     keys::{CannotOpen, Keyring, KeyringError, Purpose},
     log::NewEvent,
-    outbox::{Item, Next, fingerprint},
+    outbox::{Item, Next, Plain, fingerprint},
     run::Failure,
 };
 
@@ -65,7 +65,7 @@ pub async fn failed(
         error: failure.message.clone(),
         duration_us: u64::try_from(tried.duration.as_micros()).unwrap_or(u64::MAX),
     };
-    match item.after_failure(failure.reason, None, rand::random(), now) {
+    match item.after_failure(failure.reason, failure.retry, rand::random(), now) {
         Next::Again { due_at } => Ok(vec![outbox::Rescheduled { item: item.enqueued.item, attempt, due_at }.into()]),
         Next::Letter(reason) => letter(keyring, item, tried, reason, attempt).await,
     }
@@ -84,7 +84,8 @@ pub async fn letter(
 ) -> Result<Vec<Event>, SettlementError> {
     let id = DeadLetterId::generate();
     let enqueued = &item.enqueued;
-    let plain = plain_payload(keyring, item).await?;
+    let plain = Plain::open(&enqueued.payload, enqueued.item, &*keyring.app(item.app).await?)?;
+    let plain = serde_json::to_vec(&plain).expect("payloads are plain data");
     let payload = keyring.seal_apart(item.app, Purpose::Payload, id.to_string().as_bytes(), &plain).await?;
     let error = last.error.clone();
     let mut attempts = item.failed.clone();
@@ -107,20 +108,6 @@ pub async fn letter(
         payload,
     };
     Ok(vec![outbox::Exhausted { item: enqueued.item, dead_letter: id }.into(), created.into()])
-}
-
-/// What the run gets, readable: [`Payload`] as JSON with what is sealed opened.
-async fn plain_payload(keyring: &Keyring, item: &Item) -> Result<Vec<u8>, SettlementError> {
-    let plain = match &item.enqueued.payload {
-        Payload::Event(event) => serde_json::json!({ "event": event }),
-        Payload::Request(sealed) => {
-            let key = keyring.app(item.app).await?;
-            let plain = key.open(Purpose::Payload, item.enqueued.item.to_string().as_bytes(), sealed)?;
-            let request: serde_json::Value = serde_json::from_slice(&plain).map_err(|_| CannotOpen)?;
-            serde_json::json!({ "request": request })
-        }
-    };
-    Ok(serde_json::to_vec(&plain).expect("payloads are plain data"))
 }
 
 /// An event about an item that no run of it says.

@@ -316,7 +316,7 @@ fn keys(turns: &Turns, reads: &[Read]) -> HashSet<Key> {
         Read::Kv { app, collection, .. } | Read::KvRange { app, collection, .. } => {
             Some(turns.key(&(app, "kv", collection)))
         }
-        Read::Config { .. } => None,
+        Read::Config { .. } | Read::DeadLetter { .. } => None,
     };
     reads.iter().filter_map(of).collect()
 }

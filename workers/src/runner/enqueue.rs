@@ -1,18 +1,15 @@
 //! A run that is owed instead of run: its caller is answered as soon as that is durable.
 
 use picloud_core::{
-    event::outbox::{self, Payload, Source},
+    event::outbox::{self, Source},
     id::OutboxId,
-    log::{
-        Commit, CommitError, NewEvent, Outcome,
-        idempotency::{self, Kept},
-    },
+    log::{Commit, CommitError, NewEvent, Outcome, idempotency},
+    outbox::{Kept, Plain},
     run::{Owed, Unavailable},
 };
 use tracing::{error, warn};
 
 use super::Inner;
-use crate::outbox::payload;
 
 /// For how long somebody may ask what became of it, after it was owed.
 const TOKEN_LASTS_DAYS: i32 = 8;
@@ -28,7 +25,7 @@ impl Inner {
         if let Some(hash) = token {
             self.keep_token(item, &hash).await?;
         }
-        let kept = payload::Kept::of(&call.request, call.request_id, call.record);
+        let plain = Plain::Request(Kept::of(&call.request, call.request_id, call.record).into());
         let enqueued = outbox::Enqueued {
             item,
             source: call.route.map_or(Source::Invoke, |route| Source::AsyncRoute { route }),
@@ -38,12 +35,12 @@ impl Inner {
             priority: 0,
             due_at: None,
             retry,
-            payload: Payload::Request(kept.seal(&key, item)),
+            payload: plain.seal(item, &key),
             is_watched: true,
             replay_of: None,
         };
         let outcome = call.idempotency.map(|claim| {
-            let sealed = idempotency::seal(&key, &claim.scope, &Kept::of(None, &answer));
+            let sealed = idempotency::seal(&key, &claim.scope, &idempotency::Kept::of(None, &answer));
             Outcome { claim, sealed }
         });
         let event = NewEvent::new(Some(app), &call.actor, enqueued);

@@ -2,6 +2,8 @@
 //!
 //! Pure. Who runs items asks here what follows from how an attempt ended, and appends that with the run's own end.
 
+mod payload;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
@@ -11,7 +13,10 @@ use crate::{
         outbox::{Attempt, Enqueued},
     },
     id::{AppId, EventId, InvocationId},
+    run::RetryHint,
 };
+
+pub use payload::{Kept, Plain};
 
 /// How far work may lie from what began it. A circle of triggers ends here, as a letter that somebody sees.
 pub const MAX_DEPTH: u16 = 8;
@@ -37,15 +42,6 @@ pub struct Item {
     pub failed: Vec<Attempt>,
 }
 
-/// What a script that failed said of further attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Not before so many seconds.
-    After(u32),
-    /// None would help.
-    Never,
-}
-
 /// What follows from a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -65,18 +61,24 @@ impl Item {
         u16::try_from(self.failed.len()).unwrap_or(u16::MAX - 1) + 1
     }
 
-    /// What follows when the next attempt fails. `random`, from 0 to 1, spreads the pauses of many.
+    /// What follows when the next attempt fails, and its script wished for something. `random`, from 0 to 1, spreads the pauses of many.
     #[must_use]
-    pub fn after_failure(&self, reason: FailureReason, wish: Option<Wish>, random: f64, now: DateTime<Utc>) -> Next {
+    pub fn after_failure(
+        &self,
+        reason: FailureReason,
+        wish: Option<RetryHint>,
+        random: f64,
+        now: DateTime<Utc>,
+    ) -> Next {
         let attempt = self.attempt();
-        if wish == Some(Wish::Never) {
+        if wish == Some(RetryHint::Never) {
             return Next::Letter(Reason::GaveUp);
         }
         if attempt >= self.enqueued.retry.max_attempts {
             return Next::Letter(Reason::AttemptsExhausted);
         }
         let pause = match (wish, reason) {
-            (Some(Wish::After(seconds)), _) => TimeDelta::seconds(i64::from(seconds)),
+            (Some(RetryHint::After(seconds)), _) => TimeDelta::seconds(i64::from(seconds)),
             // The node went away, not the script: there is nothing to be patient with.
             (_, FailureReason::Abandoned) => TimeDelta::zero(),
             _ => TimeDelta::from_std(self.enqueued.retry.pause(attempt, random)).unwrap_or(TimeDelta::zero()),
@@ -177,11 +179,11 @@ mod tests {
 
     #[test]
     fn a_script_may_ask_for_time_or_give_up() {
-        let after = item(0, 5).after_failure(FailureReason::Threw, Some(Wish::After(90)), 1.0, NOW);
+        let after = item(0, 5).after_failure(FailureReason::Threw, Some(RetryHint::After(90)), 1.0, NOW);
         assert_eq!(after, Next::Again { due_at: NOW + TimeDelta::seconds(90) });
-        let never = item(0, 5).after_failure(FailureReason::Threw, Some(Wish::Never), 1.0, NOW);
+        let never = item(0, 5).after_failure(FailureReason::Threw, Some(RetryHint::Never), 1.0, NOW);
         assert_eq!(never, Next::Letter(Reason::GaveUp));
-        let too_late = item(4, 5).after_failure(FailureReason::Threw, Some(Wish::After(90)), 1.0, NOW);
+        let too_late = item(4, 5).after_failure(FailureReason::Threw, Some(RetryHint::After(90)), 1.0, NOW);
         assert_eq!(too_late, Next::Letter(Reason::AttemptsExhausted));
     }
 

@@ -1,0 +1,147 @@
+//! What a run that is owed gets, readable: between being owed and being run it lies in the log, requests sealed.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    event::outbox::Payload,
+    id::{OutboxId, RequestId},
+    keys::{CannotOpen, DataKey, Purpose},
+    run::{Record, Request},
+};
+
+/// Headers that hold credentials: these are not stored, so a run after the answer does not see them.
+const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+
+/// What a run gets. As JSON it is `{"request": …}` or `{"event": …}`: what a dead letter shows, and takes back edited.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plain {
+    /// A request whose caller was answered before.
+    Request(Box<Kept>),
+    /// Something that happened, as `ctx.event` without what each attempt adds.
+    Event(Box<RawValue>),
+}
+
+/// A request that waits for its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// The request, as its caller was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    method: String,
+    path: String,
+    host: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    query: Vec<(String, String)>,
+    #[serde(default)]
+    params: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rest: Option<String>,
+    /// What came, where it is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    /// Where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    /// What is kept of the runs.
+    #[serde(default)]
+    pub record: Record,
+}
+
+impl Kept {
+    /// What is kept of a request.
+    #[must_use]
+    pub fn of(request: &Request, request_id: Option<RequestId>, record: Record) -> Self {
+        let is_kept = |header: &&(String, String)| !CREDENTIALS.contains(&header.0.as_str());
+        let (body, body_base64) = match std::str::from_utf8(&request.body) {
+            Ok(text) => (Some(text.to_owned()), None),
+            Err(_) => (None, Some(BASE64_STANDARD.encode(&request.body))),
+        };
+        Self {
+            request_id,
+            method: request.method.clone(),
+            path: request.path.clone(),
+            host: request.host.clone(),
+            headers: request.headers.iter().filter(is_kept).cloned().collect(),
+            query: request.query.clone(),
+            params: request.params.clone(),
+            rest: request.rest.clone(),
+            body,
+            body_base64,
+            record,
+        }
+    }
+
+    /// The request as its run gets it.
+    #[must_use]
+    pub fn request(self) -> Request {
+        let bytes = self.body_base64.and_then(|text| BASE64_STANDARD.decode(text).ok()).map(Bytes::from);
+        Request {
+            method: self.method,
+            path: self.path,
+            host: self.host,
+            headers: self.headers,
+            query: self.query,
+            params: self.params,
+            rest: self.rest,
+            body: self.body.map(Bytes::from).or(bytes).unwrap_or_default(),
+        }
+    }
+}
+
+impl Plain {
+    /// What an item holds.
+    ///
+    /// # Errors
+    /// [`CannotOpen`], when it is another item's, or was changed.
+    pub fn open(payload: &Payload, item: OutboxId, key: &DataKey) -> Result<Self, CannotOpen> {
+        match payload {
+            Payload::Event(event) => Ok(Self::Event(event.clone())),
+            Payload::Request(sealed) => {
+                let plain = key.open(Purpose::Payload, item.to_string().as_bytes(), sealed)?;
+                serde_json::from_slice(&plain).map(Self::Request).map_err(|_| CannotOpen)
+            }
+        }
+    }
+
+    /// The same as an item holds it.
+    #[must_use]
+    pub fn seal(self, item: OutboxId, key: &DataKey) -> Payload {
+        match self {
+            Self::Event(event) => Payload::Event(event),
+            Self::Request(kept) => {
+                let plain = serde_json::to_vec(&kept).expect("requests are plain data");
+                Payload::Request(key.seal(Purpose::Payload, item.to_string().as_bytes(), &plain))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_comes_back_as_it_was_but_for_its_credentials() {
+        let header = |name: &str| (name.to_owned(), "x".to_owned());
+        for body in [&b"text"[..], &[0xff, 0, 1], b""] {
+            let request = Request {
+                method: "POST".to_owned(),
+                headers: vec![header("authorization"), header("accept"), header("cookie")],
+                body: Bytes::from_static(body),
+                rest: Some("a/b".to_owned()),
+                ..Request::default()
+            };
+            let kept = Kept::of(&request, None, Record::Headers);
+            let read: Kept = serde_json::from_str(&serde_json::to_string(&kept).expect("JSON")).expect("the same");
+            assert_eq!(read.record, Record::Headers);
+            assert_eq!(read.request(), Request { headers: vec![header("accept")], ..request });
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Reading dead letters.
+
+use chrono::{DateTime, Utc};
+use picloud_core::{
+    event::{Actor, dead_letter::Created},
+    id::{AppId, DeadLetterId, InvocationId, OutboxId, ScriptId},
+    log::Position,
+};
+use sqlx::{PgPool, types::Json};
+use uuid::Uuid;
+
+/// A letter as it stands.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// What became a letter, and why.
+    pub created: Created,
+    /// Who made its item be owed.
+    pub actor: Actor,
+    /// The first run of its chain.
+    pub root: Option<InvocationId>,
+    /// How far it lies from that.
+    pub depth: u16,
+    /// When it became one.
+    pub created_at: DateTime<Utc>,
+    /// What was decided about it.
+    pub resolved: Option<Resolved>,
+    /// The event that last changed it.
+    pub position: Position,
+}
+
+/// A decision about a letter.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// `replayed`, `ignored`, `handled_by_script` or `handler_failed`.
+    pub resolution: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// By whom.
+    pub by: Option<Actor>,
+    /// Why.
+    pub why: Option<String>,
+    /// The item that tries it again.
+    pub replay: Option<OutboxId>,
+}
+
+impl Letter {
+    /// Whether it is closed: then nothing more can be decided about it.
+    #[must_use]
+    pub fn closed(&self) -> Option<&Resolved> {
+        // A letter whose handler crashed stays in sight.
+        self.resolved.as_ref().filter(|resolved| resolved.resolution != "handler_failed")
+    }
+}
+
+/// Which letters are wanted. Everything named must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only those about which nothing is decided, or whose handler failed.
+    pub is_unresolved: bool,
+    /// Only with this resolution.
+    pub resolution: Option<String>,
+    /// Only of this script.
+    pub script: Option<ScriptId>,
+    /// Only from such a source: `trigger`, `async_route` or `invoke`.
+    pub source: Option<String>,
+    /// Only for this reason.
+    pub reason: Option<String>,
+    /// Only those that failed alike.
+    pub fingerprint: Option<String>,
+}
+
+struct Row {
+    data: Json<Created>,
+    actor: Json<Actor>,
+    root: Option<Uuid>,
+    depth: i16,
+    created_at: DateTime<Utc>,
+    resolution: Option<String>,
+    resolved_at: Option<DateTime<Utc>>,
+    resolved_by: Option<Json<Actor>>,
+    resolved_why: Option<String>,
+    replay: Option<Uuid>,
+    position: i64,
+}
+
+impl From<Row> for Letter {
+    fn from(row: Row) -> Self {
+        let resolved = row.resolution.zip(row.resolved_at).map(|(resolution, at)| Resolved {
+            resolution,
+            at,
+            by: row.resolved_by.map(|by| by.0),
+            why: row.resolved_why,
+            replay: row.replay.map(Into::into),
+        });
+        Self {
+            created: row.data.0,
+            actor: row.actor.0,
+            root: row.root.map(Into::into),
+            depth: row.depth.unsigned_abs(),
+            created_at: row.created_at,
+            resolved,
+            position: Position(row.position),
+        }
+    }
+}
+
+/// A letter of an app.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn find(pool: &PgPool, app: AppId, letter: DeadLetterId) -> Result<Option<Letter>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select data as "data: Json<Created>", actor as "actor: Json<Actor>", root, depth, created_at, resolution,
+            resolved_at, resolved_by as "resolved_by: Json<Actor>", resolved_why, replay, position
+        from state.dead_letter
+        where id = $1 and app_id = $2"#,
+        letter.uuid(),
+        app.uuid()
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(Letter::from))
+}
+
+/// An app's letters, newest first, before one of them.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn list(
+    pool: &PgPool,
+    app: AppId,
+    filter: &Filter,
+    before: Option<DeadLetterId>,
+    limit: usize,
+) -> Result<Vec<Letter>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select data as "data: Json<Created>", actor as "actor: Json<Actor>", root, depth, created_at, resolution,
+            resolved_at, resolved_by as "resolved_by: Json<Actor>", resolved_why, replay, position
+        from state.dead_letter
+        where app_id = $1
+            and (not $2 or resolution is null or resolution = 'handler_failed')
+            and ($3::text is null or resolution = $3)
+            and ($4::uuid is null or script_id = $4)
+            and ($5::text is null or source = $5)
+            and ($6::text is null or reason = $6)
+            and ($7::text is null or fingerprint = $7)
+            and ($8::uuid is null or id < $8)
+        order by id desc
+        limit $9"#,
+        app.uuid(),
+        filter.is_unresolved,
+        filter.resolution,
+        filter.script.map(Uuid::from),
+        filter.source,
+        filter.reason,
+        filter.fingerprint,
+        before.map(Uuid::from),
+        limit as i64
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(Letter::from).collect())
+}
+
+/// How many letters match, counted up to a bound.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn count(pool: &PgPool, app: AppId, filter: &Filter, up_to: usize) -> Result<usize, sqlx::Error> {
+    let count = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (
+            select from state.dead_letter
+            where app_id = $1
+                and (not $2 or resolution is null or resolution = 'handler_failed')
+                and ($3::text is null or resolution = $3)
+                and ($4::uuid is null or script_id = $4)
+                and ($5::text is null or source = $5)
+                and ($6::text is null or reason = $6)
+                and ($7::text is null or fingerprint = $7)
+            limit $8
+        ) found"#,
+        app.uuid(),
+        filter.is_unresolved,
+        filter.resolution,
+        filter.script.map(Uuid::from),
+        filter.source,
+        filter.reason,
+        filter.fingerprint,
+        up_to as i64
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Letters that failed alike.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// What is alike of them.
+    pub fingerprint: String,
+    /// How many are unresolved.
+    pub count: i64,
+    /// When the first of them became a letter.
+    pub first_at: DateTime<Utc>,
+    /// When the last did.
+    pub last_at: DateTime<Utc>,
+    /// The last of them.
+    pub sample: DeadLetterId,
+}
+
+/// An app's unresolved letters by what is alike of them, the largest groups first.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn groups(pool: &PgPool, app: AppId, limit: usize) -> Result<Vec<Group>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select fingerprint, count(*) as "count!", min(created_at) as "first_at!", max(created_at) as "last_at!",
+            (array_agg(id order by id desc))[1] as "sample!"
+        from state.dead_letter
+        where app_id = $1 and (resolution is null or resolution = 'handler_failed')
+        group by fingerprint
+        order by 2 desc, fingerprint
+        limit $2"#,
+        app.uuid(),
+        limit as i64
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Group {
+            fingerprint: row.fingerprint,
+            count: row.count,
+            first_at: row.first_at,
+            last_at: row.last_at,
+            sample: row.sample.into(),
+        })
+        .collect())
+}
