@@ -1,6 +1,7 @@
 //! Runs scripts.
 
 pub mod effects;
+pub mod http;
 pub mod outbox;
 pub mod pool;
 pub mod runner;
