@@ -30,6 +30,7 @@ use picloud_ingress::{
     server::{self, ServerLimits},
 };
 use picloud_workers::{
+    http::{Answer, Request},
     pool::{self, Pool},
     sandbox::{Data, DataError, Ended, Input, KvPage, Report, Sandbox},
 };
@@ -283,6 +284,10 @@ impl Data for Nothing {
     }
 
     fn kv_list(&mut self, _: &str, _: &str, _: usize, _: Option<&str>) -> Result<KvPage, DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn http(&mut self, _: Request) -> Result<Answer, DataError> {
         Err(DataError::Unavailable)
     }
 }

@@ -4,6 +4,7 @@ pub mod effects;
 pub mod http;
 pub mod outbox;
 pub mod pool;
+mod recorded;
 pub mod runner;
 pub mod sandbox;
 pub mod turns;

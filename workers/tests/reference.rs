@@ -12,6 +12,13 @@ const INTRODUCTION: &str = include_str!("reference/introduction.md");
 /// In the order of their use, with what each is for.
 const MODULES: &[(&str, &str)] = &[
     ("kv", "Values under keys, in collections. Written when the run commits, or not at all when it throws."),
+    (
+        "http",
+        "Calls to the public internet. They happen at once and cannot be taken back: what the run has read is checked before, \
+         and a run that is repeated gets the answers that it got. Each has an `idempotency-key` of the run and its number, \
+         unless `headers` has one. No status is thrown, only that there was no answer; `timeout_ms` ends a call before \
+         the run's time is up. At most five redirects are followed.",
+    ),
     ("log", "Kept with the invocation, shown by `picloud logs`. `print` and `debug` go to `log::info`."),
     ("json", "Values as text and back."),
     ("time", "The clock stands still within a run: it shows when the run began."),

@@ -48,6 +48,12 @@ impl Listeners {
         };
         Ok(Self { data, control })
     }
+
+    /// Which they are.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let all = [Some(&self.data), self.control.as_ref()].into_iter().flatten();
+        all.filter_map(|listener| listener.local_addr().ok()).collect()
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

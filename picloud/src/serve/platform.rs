@@ -16,6 +16,7 @@ use picloud_core::{
 use picloud_ingress::auth::Auth;
 use picloud_projections::setup::LiveSetup;
 use picloud_workers::{
+    http::Client,
     outbox::{self, Dispatcher, DispatcherParts},
     pool::{self, Pool},
     runner::{Runner, RunnerParts},
@@ -73,11 +74,16 @@ pub struct Platform {
 
 impl Platform {
     /// Joins a node on a database whose schema is current. `direct` is for the committer and LISTEN, which need
-    /// connections of their own.
+    /// connections of their own; scripts call others with `http`.
     ///
     /// # Errors
     /// When the database refuses, or the master key is not the one it was first started with.
-    pub async fn start(database: PgPool, direct: PgConnectOptions, master: MasterKey) -> anyhow::Result<Self> {
+    pub async fn start(
+        database: PgPool,
+        direct: PgConnectOptions,
+        master: MasterKey,
+        http: Client,
+    ) -> anyhow::Result<Self> {
         let keyring = Keyring::open(master, database.clone()).await?;
         let history = schema::history(&database).await.context("failed to ask for the log's history")?;
         let node = Node::register(&database, &host_name(), env!("CARGO_PKG_VERSION"))
@@ -112,6 +118,7 @@ impl Platform {
             node,
             keyring: keyring.clone(),
             database: database.clone(),
+            http,
         });
         let parts = DispatcherParts {
             runner: runner.clone(),

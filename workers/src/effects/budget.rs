@@ -1,4 +1,4 @@
-//! How much a run may read, write and commit.
+//! How much a run may read, write, commit and call.
 
 use picloud_core::limits::Limits;
 
@@ -10,9 +10,13 @@ pub(super) struct Budget {
     max_reads: usize,
     max_writes: usize,
     max_commit_bytes: usize,
+    max_calls: usize,
+    max_string_bytes: usize,
+    max_memory_bytes: usize,
     reads: usize,
     writes: usize,
     commit_bytes: usize,
+    calls: usize,
 }
 
 impl Budget {
@@ -21,9 +25,13 @@ impl Budget {
             max_reads: limits.max_reads,
             max_writes: limits.max_writes,
             max_commit_bytes: limits.max_commit_bytes,
+            max_calls: limits.max_http_calls,
+            max_string_bytes: limits.max_string_bytes,
+            max_memory_bytes: limits.max_memory_bytes,
             reads: 0,
             writes: 0,
             commit_bytes: 0,
+            calls: 0,
         }
     }
 
@@ -42,6 +50,19 @@ impl Budget {
         self.commit_bytes = self.commit_bytes + after - before;
         within("max_writes", "writes", self.writes, self.max_writes)?;
         within("max_commit_bytes", "bytes to commit", self.commit_bytes, self.max_commit_bytes)
+    }
+
+    /// One more call outside; says which one it is, from 1.
+    pub(super) fn call(&mut self) -> Result<usize, DataError> {
+        self.calls += 1;
+        within("max_http_calls", "calls of `http`", self.calls, self.max_calls)?;
+        Ok(self.calls)
+    }
+
+    /// How long an answer may be: it becomes one blob, and all answers stay until the run is over.
+    pub(super) fn answer_room(&self, kept: usize) -> Result<usize, DataError> {
+        within("max_memory_bytes", "bytes for answers to calls", kept, self.max_memory_bytes)?;
+        Ok(self.max_string_bytes.min(self.max_memory_bytes - kept))
     }
 }
 

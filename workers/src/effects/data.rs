@@ -4,13 +4,16 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use super::{
-    Effects, Source,
+    Effects, Outside, Source,
     overlay::Pending,
     write::{Shown, Write, is_over, number, sum},
 };
-use crate::sandbox::{Data, DataError, KvPage};
+use crate::{
+    http::{Answer, Request},
+    sandbox::{Data, DataError, KvPage},
+};
 
-impl<S: Source> Data for Effects<S> {
+impl<S: Source + Outside> Data for Effects<S> {
     fn kv_get(&mut self, collection: &str, key: &str) -> Result<Option<Box<RawValue>>, DataError> {
         let plus = match self.pending(collection, key).map(|write| write.shown(self.now)) {
             Some(Shown::Known(value)) => return Ok(value.map(ToOwned::to_owned)),
@@ -69,6 +72,10 @@ impl<S: Source> Data for Effects<S> {
         cursor: Option<&str>,
     ) -> Result<KvPage, DataError> {
         self.list(collection, prefix, limit, cursor)
+    }
+
+    fn http(&mut self, request: Request) -> Result<Answer, DataError> {
+        self.call(&request.into())
     }
 
     fn breathe(&self) {

@@ -1,9 +1,11 @@
-//! What a run read, in the order it read it: enough to run it again without the data being there.
+//! What a run read and was answered, in that order: enough to run it again without the data being there.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// One thing a run learnt from stored data. Its own writes are not among them: running it again makes them again.
+use super::RecalledCall;
+
+/// One thing a run learnt from outside itself. Its own writes are not among them: running it again makes them again.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recalled {
@@ -29,4 +31,6 @@ pub enum Recalled {
         /// The keys.
         keys: Vec<String>,
     },
+    /// A call outside, and what became of it.
+    Http(RecalledCall),
 }

@@ -3,7 +3,8 @@
 //! - [`Effects`] is what a script's `kv` calls reach: it answers from the run's own writes first, then from what the run
 //!   has read before, and only then from the [`Source`].
 //! - [`Wanted`] is what is left at the end: one event a key, and every read to be checked when they are committed.
-//! - [`Recalled`] is what was read, for the recording that a run can be run again from.
+//! - [`Calls`] is what it has called outside: it outlives the run's try.
+//! - [`Recalled`] is what was read and answered, for the recording that a run can be run again from.
 //!
 //! Whether what was read still holds is for the committer to say; whether to run again, for whoever runs.
 
@@ -11,10 +12,12 @@ mod budget;
 mod data;
 mod journal;
 mod list;
+mod outside;
 mod overlay;
 mod source;
 mod write;
 
 pub use journal::Recalled;
+pub use outside::{Called, Calls, Outcome, Outside, RecalledCall};
 pub use overlay::{Effects, Wanted};
 pub use source::{Source, SourceError, Stored};

@@ -1,6 +1,6 @@
 //! The overlay itself: what a run sees of stored data, its own writes included.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use picloud_core::{
@@ -8,11 +8,12 @@ use picloud_core::{
     id::AppId,
     limits::Limits,
     log::{Position, Read},
+    run::Record,
 };
 use serde_json::value::RawValue;
 
 use super::{
-    Recalled, Source, Stored,
+    Called, Calls, Recalled, RecalledCall, Source, Stored,
     budget::Budget,
     write::{Write, is_over},
 };
@@ -29,6 +30,12 @@ pub struct Effects<S> {
     /// The head at which everything read so far held.
     pub(super) snapshot: Option<Position>,
     pub(super) asked: usize,
+    /// How much of that was validated before the last call outside.
+    pub(super) validated: usize,
+    /// Those of earlier tries, and of this one.
+    pub(super) calls: Calls,
+    /// Those of this try, in the order of its reads.
+    pub(super) called: Vec<(u64, Arc<Called>)>,
     clock: u64,
 }
 
@@ -83,11 +90,14 @@ impl<S: Source> Effects<S> {
             ranges: Vec::new(),
             snapshot: None,
             asked: 0,
+            validated: 0,
+            calls: Calls::default(),
+            called: Vec::new(),
             clock: 0,
         }
     }
 
-    /// Looks whether everything read so far still holds: before the first call outside, and at the end of a run that
+    /// Looks whether everything read so far still holds: before a call outside, and at the end of a run that
     /// commits nothing but has read more than once.
     ///
     /// # Errors
@@ -108,14 +118,14 @@ impl<S: Source> Effects<S> {
 
     /// About how large the [journal](Self::journal) is.
     #[must_use]
-    pub fn journal_bytes(&self) -> usize {
+    pub fn journal_bytes(&self, record: Record) -> usize {
         let entries = self.collections.iter().flat_map(|(collection, entries)| {
             entries.iter().filter_map(|(key, entry)| {
                 let value = entry.seen.as_ref()?.value.as_ref().map_or(0, |value| value.get().len());
                 Some(collection.len() + key.len() + value)
             })
         });
-        entries.sum()
+        entries.sum::<usize>() + self.called_bytes(record)
     }
 
     /// What was read so far, to be checked.
@@ -135,9 +145,9 @@ impl<S: Source> Effects<S> {
         keys.chain(self.ranges.iter().map(|range| range.read.clone())).collect()
     }
 
-    /// What was read so far, for the recording.
+    /// What was read and answered so far, for the recording.
     #[must_use]
-    pub fn journal(&self) -> Vec<Recalled> {
+    pub fn journal(&self, record: Record) -> Vec<Recalled> {
         let keys = self.collections.iter().flat_map(|(collection, entries)| {
             entries.iter().filter_map(|(key, entry)| {
                 let seen = entry.seen.as_ref()?;
@@ -146,9 +156,11 @@ impl<S: Source> Effects<S> {
             })
         });
         let ranges = self.ranges.iter().map(|range| (range.order, range.recalled.clone()));
-        let mut entries: Vec<_> = keys.chain(ranges).collect();
+        let calls = self.called.iter().map(|(order, call)| (*order, Recalled::Http(RecalledCall::new(call, record))));
+        let mut entries: Vec<_> = keys.chain(ranges).chain(calls).collect();
         entries.sort_by_key(|(order, _)| *order);
-        entries.into_iter().map(|(_, recalled)| recalled).collect()
+        let left_out = self.calls.recalled(record).into_iter().skip(self.called.len()).map(Recalled::Http);
+        entries.into_iter().map(|(_, recalled)| recalled).chain(left_out).collect()
     }
 
     /// What is left to commit.

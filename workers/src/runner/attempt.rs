@@ -15,12 +15,16 @@ use picloud_core::{
     run::{Answer, Call, Failure, Finished, LogLine, Request},
 };
 use serde_json::value::RawValue;
-use tokio::{sync::SetOnce, time::sleep_until};
+use tokio::{
+    sync::{Mutex, SetOnce},
+    time::sleep_until,
+};
 
-use super::{Inner, patience::Patience, recording::Recorder, source::Database};
+use super::{Inner, outside::World, patience::Patience, recording::Recorder, source::Database, told::Told};
 use crate::{
-    effects::{Effects, Wanted},
-    pool::Permit,
+    effects::{Calls, Effects, Wanted},
+    http::HOPS,
+    pool::{MAX_HOPS, Permit},
     sandbox::{Ended, Input, PrincipalInfo, Report},
 };
 
@@ -34,6 +38,12 @@ const SHORT_BODY_BYTES: usize = 16 * 1024;
 pub(super) struct Run {
     pub call: Call,
     pub key: Arc<DataKey>,
+    /// How many calls of scripts to scripts of this platform it stands in.
+    pub hops: u8,
+    /// Whether the log knows that it began; locked while it is told.
+    pub told: Mutex<Told>,
+    /// What it has called outside.
+    calls: Calls,
     request: Arc<Request>,
     actor_json: Arc<str>,
     /// The event that says it began; what it does follows from that.
@@ -75,6 +85,9 @@ impl Run {
     pub fn new(mut call: Call, key: Arc<DataKey>) -> Self {
         Self {
             key,
+            hops: hops(&call.request),
+            told: Mutex::default(),
+            calls: Calls::default(),
             request: Arc::new(std::mem::take(&mut call.request)),
             actor_json: serde_json::to_string(&call.actor).expect("actors are plain data").into(),
             started: EventId::generate(),
@@ -146,8 +159,14 @@ impl Run {
         })
     }
 
+    /// The event that says what it called outside, if it did and no try tells of it.
+    pub fn called_event(&self) -> Option<NewEvent> {
+        let recording = self.recorder().calls(&self.calls)?;
+        Some(self.event(invocation::Journaled { invocation: self.call.invocation, recording }))
+    }
+
     /// Runs the script once, on this thread.
-    pub fn attempt(&self, inner: &Inner, permit: &Permit, runs: u32) -> Attempt {
+    pub fn attempt(self: &Arc<Self>, inner: &Arc<Inner>, permit: &Permit, runs: u32) -> Attempt {
         // Set already by an earlier try, or now.
         let _ = self.began.set(Instant::now());
         permit.ends_by(self.deadline());
@@ -158,7 +177,7 @@ impl Run {
 
     /// Runs the script, for the first time, on a thread that has others to serve, if it is so short that handing it to one
     /// of its own would take longer. None, when it is not: then it has not begun.
-    pub fn attempt_here(&self, inner: &Inner) -> Option<Attempt> {
+    pub fn attempt_here(self: &Arc<Self>, inner: &Arc<Inner>) -> Option<Attempt> {
         if self.request.body.len() > SHORT_BODY_BYTES {
             return None;
         }
@@ -170,7 +189,7 @@ impl Run {
         Some(self.came_to(report, effects, 1))
     }
 
-    fn effects(&self, inner: &Inner, permit: Option<Permit>) -> Effects<Database> {
+    fn effects(self: &Arc<Self>, inner: &Arc<Inner>, permit: Option<Permit>) -> Effects<Database> {
         let program = &self.call.program;
         let database = Database {
             pool: inner.parts.database.clone(),
@@ -179,8 +198,9 @@ impl Run {
             permit,
             app: program.app,
             deadline: self.deadline(),
+            outside: World { inner: Arc::clone(inner), run: Arc::clone(self) },
         };
-        Effects::new(database, program.app, &program.limits, self.now)
+        Effects::new(database, program.app, &program.limits, self.now).after(self.calls.clone())
     }
 
     fn came_to(&self, report: Report, effects: Effects<Database>, runs: u32) -> Attempt {
@@ -190,7 +210,10 @@ impl Run {
             Err(Ended::Unavailable) => return Attempt::Unavailable,
             Err(Ended::BadInput(message)) => Err(failure(FailureReason::BadInput, message)),
             Err(Ended::Failed(failure)) => Err(failure),
-            Ok(answer) => Ok(answer),
+            Ok(answer) => match effects.calls_left_out() {
+                Some(message) => Err(failure(FailureReason::Conflict, message)),
+                None => Ok(answer),
+            },
         };
         let duration = self.lasted();
         let finished = Finished { result, logs, duration_us: micros(duration), operations };
@@ -297,6 +320,12 @@ pub(super) const fn failure(reason: FailureReason, message: String) -> Failure {
 
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What a request says of the calls it stands in. Whoever says too much is allowed less.
+fn hops(request: &Request) -> u8 {
+    let said = request.headers.iter().filter(|(name, _)| name == HOPS).map(|(_, value)| value.parse::<u8>());
+    said.map(|hops| hops.unwrap_or(MAX_HOPS)).max().unwrap_or(0).min(MAX_HOPS)
 }
 
 fn principal(actor: &Actor) -> Option<PrincipalInfo> {

@@ -17,6 +17,7 @@ use tracing::{error, warn};
 use super::{
     Inner,
     attempt::{Attempt, Run, Tried, failure, micros},
+    told::Told,
 };
 use crate::{
     outbox::settlement,
@@ -36,23 +37,11 @@ pub(super) struct Course {
     run: Arc<Run>,
     /// How often it has been tried.
     runs: u32,
-    told: Told,
-}
-
-/// Whether the log knows that the run began.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// Its end will say it.
-    NotYet,
-    /// It owes the log an end.
-    Yes,
-    /// The answer was lost. Whatever was said now might be said twice: the run is left to whoever ends what dead nodes left.
-    Unknown,
 }
 
 impl Course {
     pub fn new(inner: Arc<Inner>, run: Run) -> Self {
-        Self { inner, run: Arc::new(run), runs: 0, told: Told::NotYet }
+        Self { inner, run: Arc::new(run), runs: 0 }
     }
 
     pub async fn run_to_its_end(mut self) -> Result<Finished, Unavailable> {
@@ -66,7 +55,7 @@ impl Course {
                     Err((error, _)) => return self.not_committed(error).await,
                 },
                 Attempt::Conflict(reads) => reads,
-                Attempt::Unavailable => return Err(self.give_up(Unavailable::Log)),
+                Attempt::Unavailable => return Err(self.give_up(Unavailable::Log).await),
             };
             if self.run.is_late() {
                 break;
@@ -98,15 +87,23 @@ impl Course {
             let _ = answer.send(attempt);
         };
         let (pool, app) = (&self.inner.parts.pool, self.run.call.program.app);
-        let submitted = if runs == 1 { pool.submit(app, job) } else { pool.submit_again(app, job) };
+        let submitted = match (runs, self.run.hops) {
+            (1, 0) => pool.submit(app, job),
+            (1, hops) => pool.submit_nested(app, hops, job),
+            _ => pool.submit_again(app, job),
+        };
         if let Err(refused) = submitted {
-            return Err(self.give_up(match refused {
+            let why = match refused {
                 Refused::Busy => Unavailable::Busy,
                 Refused::ShuttingDown => Unavailable::ShuttingDown,
-            }));
+            };
+            return Err(self.give_up(why).await);
         }
-        // The answer is lost only by a panic, which the pool reports.
-        self.telling(answered).await.map_err(|_| self.give_up(Unavailable::Log))
+        match self.telling(answered).await {
+            Ok(attempt) => Ok(attempt),
+            // The answer is lost only by a panic, which the pool reports.
+            Err(_) => Err(self.give_up(Unavailable::Log).await),
+        }
     }
 
     /// Runs the script on this task's thread, when it is its app's turn and the script a short one.
@@ -117,7 +114,7 @@ impl Course {
 
     /// Waits for something, and meanwhile tells the log that the run began, should it have lasted for long.
     async fn telling<T>(&mut self, what: impl Future<Output = T>) -> T {
-        if self.told != Told::NotYet {
+        if *self.run.told.lock().await != Told::NotYet {
             return what.await;
         }
         let mut what = pin!(what);
@@ -126,23 +123,8 @@ impl Course {
             done = &mut what => return done,
             () = self.run.lasts(&self.inner.patience) => {}
         }
-        let (done, told) = join(what, self.tell()).await;
-        self.told = told;
+        let (done, _) = join(what, self.inner.tell(&self.run)).await;
         done
-    }
-
-    /// Makes the beginning durable by itself.
-    async fn tell(&self) -> Told {
-        let parts = &self.inner.parts;
-        let event = self.run.started_event(parts.node.epoch());
-        match parts.committer.commit(Commit::new(parts.node.authority(), vec![event])).await {
-            Ok(_) => Told::Yes,
-            Err(CommitError::Unknown) => Told::Unknown,
-            Err(error) => {
-                warn!(%error, "Failed to tell the log that a run began; its end will");
-                Told::NotYet
-            }
-        }
     }
 
     /// Makes a try the run's end; hands its reads back when that cannot be.
@@ -189,17 +171,20 @@ impl Course {
         outcome: Option<Outcome>,
     ) -> Result<(), CommitError> {
         let parts = &self.inner.parts;
-        match self.told {
+        let mut told = self.run.told.lock().await;
+        match *told {
             Told::NotYet => events.insert(0, self.run.started_event(parts.node.epoch())),
             Told::Yes => {}
-            Told::Unknown => return Err(CommitError::Unknown),
+            Told::Unknown | Told::Over => return Err(CommitError::Unknown),
         }
         let lease = self.run.call.item.as_ref().map(|item| item.enqueued.item);
         let authority = Authority { lease, ..parts.node.authority() };
         let commit = Commit { events, reads, authority, outcome };
         let committed = parts.committer.commit(commit).await;
-        if committed == Err(CommitError::Unknown) {
-            self.told = Told::Unknown;
+        match committed {
+            Ok(_) => *told = Told::Over,
+            Err(CommitError::Unknown) => *told = Told::Unknown,
+            Err(_) => {}
         }
         committed.map(|_| ())
     }
@@ -215,16 +200,17 @@ impl Course {
     /// Ends the run badly for a reason outside of it, durably.
     async fn fail(&mut self, failure: Failure) -> Result<Finished, Unavailable> {
         let duration = self.run.lasted();
-        let mut events = vec![self.run.failed_event(&failure, duration, self.runs)];
+        let mut events = Vec::from_iter(self.run.called_event());
+        events.push(self.run.failed_event(&failure, duration, self.runs));
         match self.settle(Some(&failure)).await {
             Ok(more) => events.extend(more),
-            Err(error) => return Err(self.give_up(unavailable(&error))),
+            Err(error) => return Err(self.give_up(unavailable(&error)).await),
         }
         match self.append(events, Vec::new(), None).await {
             Ok(()) => {
                 Ok(Finished { result: Err(failure), logs: Vec::new(), duration_us: micros(duration), operations: 0 })
             }
-            Err(error) => Err(self.give_up(unavailable(&error))),
+            Err(error) => Err(self.give_up(unavailable(&error)).await),
         }
     }
 
@@ -243,25 +229,27 @@ impl Course {
                 let message = "the idempotency key was given to another attempt meanwhile: ask again for its outcome";
                 (FailureReason::Conflict, message)
             }
-            CommitError::Rejected(Rejected::Unleased) => return Err(self.give_up(Unavailable::Unleased)),
+            CommitError::Rejected(Rejected::Unleased) => return Err(self.give_up(Unavailable::Unleased).await),
             // Staleness is not final and never comes here.
             CommitError::Rejected(Rejected::Stale)
             | CommitError::Busy
             | CommitError::Unavailable
             | CommitError::Unknown
-            | CommitError::Revoked => return Err(self.give_up(unavailable(&error))),
+            | CommitError::Revoked => return Err(self.give_up(unavailable(&error)).await),
         };
         self.fail(failure(reason, message.to_owned())).await
     }
 
     /// The run wrote nothing. When the log knows that it began, it is told that it ended, as soon as it listens.
-    fn give_up(&mut self, why: Unavailable) -> Unavailable {
-        if self.told == Told::Yes {
+    async fn give_up(&mut self, why: Unavailable) -> Unavailable {
+        let mut told = self.run.told.lock().await;
+        if *told == Told::Yes {
             let failure = failure(FailureReason::Abandoned, format!("the run's end could not be committed: {why}"));
             let event = self.run.failed_event(&failure, self.run.lasted(), self.runs);
             let owed = owe(Arc::clone(&self.inner), event);
             self.inner.courses.spawn_on(owed, &self.inner.handle);
         }
+        *told = Told::Over;
         why
     }
 }

@@ -8,9 +8,11 @@
 mod attempt;
 mod course;
 mod enqueue;
+mod outside;
 mod patience;
 mod recording;
 mod source;
+mod told;
 
 use std::{sync::Arc, time::Instant};
 
@@ -32,6 +34,7 @@ use self::{
     patience::Patience,
 };
 use crate::{
+    http::Client,
     pool::{Pool, StillRunning},
     sandbox::Sandbox,
     turns::Turns,
@@ -57,6 +60,8 @@ pub struct RunnerParts {
     pub keyring: Keyring,
     /// Where they read.
     pub database: PgPool,
+    /// How they call others.
+    pub http: Client,
 }
 
 struct Inner {

@@ -3,7 +3,6 @@
 //! A recording is JSON under the app's data key, bound to its run and to what it is a recording of. Credentials are cut
 //! out before: what is in the log is there for ever, encrypted or not.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use chrono::{DateTime, Utc};
 use picloud_core::{
     id::InvocationId,
@@ -12,16 +11,13 @@ use picloud_core::{
 };
 use serde::Serialize;
 
-use crate::effects::{Effects, Source};
+use crate::{
+    effects::{Calls, Effects, Recalled, Source},
+    recorded::{Body, Headers},
+};
 
-/// The most that is kept of a body; of a longer one nothing is, for a part would not be what came.
-const MAX_BODY_BYTES: usize = 64 * 1024;
-
-/// The most that is kept of what a run read; of more nothing is, for a part would be as good as nothing.
+/// The most that is kept of what a run read and was answered; of more nothing is, for a part would be as good as nothing.
 const MAX_JOURNAL_BYTES: usize = 256 * 1024;
-
-/// Headers that may hold credentials.
-const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
 /// What a run was given.
 #[derive(Serialize)]
@@ -49,42 +45,6 @@ struct Output<'a> {
     headers: Headers<'a>,
     #[serde(flatten)]
     body: Body<'a>,
-}
-
-/// A body, or why it is not there.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Body<'a> {
-    Text {
-        body: &'a str,
-    },
-    Bytes {
-        body_base64: String,
-    },
-    /// It had this many bytes.
-    Left {
-        body_omitted_bytes: usize,
-    },
-}
-
-struct Headers<'a>(&'a [(String, String)]);
-
-impl Serialize for Headers<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str())))
-    }
-}
-
-impl<'a> Body<'a> {
-    fn of(bytes: &'a [u8], record: Record) -> Self {
-        if (record == Record::Headers && !bytes.is_empty()) || bytes.len() > MAX_BODY_BYTES {
-            return Self::Left { body_omitted_bytes: bytes.len() };
-        }
-        match std::str::from_utf8(bytes) {
-            Ok(body) => Self::Text { body },
-            Err(_) => Self::Bytes { body_base64: BASE64_STANDARD.encode(bytes) },
-        }
-    }
 }
 
 /// Records for one run.
@@ -120,12 +80,22 @@ impl Recorder<'_> {
         })
     }
 
-    /// What the run read.
+    /// What the run read, and what its calls were answered: without the bodies of these where that is too much.
     pub fn journal(&self, effects: &Effects<impl Source>) -> Option<Sealed> {
-        if effects.asked() == 0 || effects.journal_bytes() > MAX_JOURNAL_BYTES {
+        if effects.asked() == 0 && effects.calls().is_empty() {
             return None;
         }
-        self.seal("journal", || effects.journal())
+        let fits = |record: &Record| effects.journal_bytes(*record) <= MAX_JOURNAL_BYTES;
+        let record = [self.record, Record::Headers].into_iter().find(fits)?;
+        self.seal("journal", || effects.journal(record))
+    }
+
+    /// What the calls of a run were answered of which nothing else is kept.
+    pub fn calls(&self, calls: &Calls) -> Option<Sealed> {
+        if calls.is_empty() {
+            return None;
+        }
+        self.seal("journal", || calls.recalled(Record::Headers).into_iter().map(Recalled::Http).collect::<Vec<_>>())
     }
 
     fn seal<T: Serialize>(&self, part: &str, plain: impl FnOnce() -> T) -> Option<Sealed> {

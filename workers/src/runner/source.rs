@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use tokio::{runtime::Handle, time::timeout_at};
 use tracing::warn;
 
+use super::outside::World;
 use crate::{
     effects::{Source, SourceError, Stored},
     pool::Permit,
@@ -25,6 +26,8 @@ pub(super) struct Database {
     pub permit: Option<Permit>,
     pub app: AppId,
     pub deadline: Instant,
+    /// For calls outside.
+    pub outside: World,
 }
 
 impl Database {

@@ -17,33 +17,38 @@ pub struct BadBody(pub String);
 /// # Errors
 /// [`BadBody`] says what is wrong with it: no JSON, not UTF-8, or past a limit of the script.
 pub fn decode_body(request: &Request, limits: &Limits) -> Result<Dynamic, BadBody> {
-    if request.body.is_empty() {
+    decode(request.header("content-type").unwrap_or_default(), &request.body, limits)
+}
+
+/// A body of that content type, as [`decode_body`] has it.
+pub(super) fn decode(content_type: &str, body: &[u8], limits: &Limits) -> Result<Dynamic, BadBody> {
+    if body.is_empty() {
         return Ok(Dynamic::UNIT);
     }
-    let content_type = request.header("content-type").unwrap_or_default().to_ascii_lowercase();
+    let content_type = content_type.to_ascii_lowercase();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     match media_type {
-        _ if is_json(media_type) => read_json(&request.body, limits).map_err(|error| match error {
+        _ if is_json(media_type) => read_json(body, limits).map_err(|error| match error {
             ReadError::Invalid(why) => BadBody(format!("the body is not valid JSON: {why}")),
             ReadError::Limit { message, .. } => BadBody(format!("the body cannot be read: {message}")),
             ReadError::Over => BadBody("the body cannot be read within the script's limits".to_owned()),
         }),
         FORM => {
-            let pairs = form_urlencoded::parse(&request.body);
+            let pairs = form_urlencoded::parse(body);
             let allowed = limits.max_map_len.min(limits.max_array_len);
             if pairs.clone().nth(allowed).is_some() {
                 return Err(BadBody(format!("the body is a form of more than {allowed} fields")));
             }
             Ok(many(pairs.map(|(name, value)| (name.into_owned(), value.into_owned()))))
         }
-        _ if media_type.starts_with("text/") && request.body.len() > limits.max_string_bytes => {
+        _ if media_type.starts_with("text/") && body.len() > limits.max_string_bytes => {
             Err(BadBody(format!("the body is a text longer than {} bytes", limits.max_string_bytes)))
         }
-        _ if media_type.starts_with("text/") => match std::str::from_utf8(&request.body) {
+        _ if media_type.starts_with("text/") => match std::str::from_utf8(body) {
             Ok(text) => Ok(text.into()),
             Err(error) => Err(BadBody(format!("the body is `{media_type}` but not UTF-8: {error}"))),
         },
-        _ => Ok(Dynamic::from_blob(request.body.to_vec())),
+        _ => Ok(Dynamic::from_blob(body.to_vec())),
     }
 }
 

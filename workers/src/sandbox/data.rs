@@ -1,9 +1,11 @@
-//! What a run may read and write: the seam between the sandbox and whoever buffers a run's effects.
+//! What a run may read, write and call: the seam between the sandbox and whoever buffers a run's effects.
 
 use std::any::Any;
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
+
+use crate::http;
 
 /// Stored data as one run sees it, its own writes included. Calls block the script's thread.
 ///
@@ -36,6 +38,9 @@ pub trait Data: Any + Send {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<KvPage, DataError>;
+
+    /// Calls outside. What went wrong out there is [`DataError::Refused`], without naming the call.
+    fn http(&mut self, request: http::Request) -> Result<http::Answer, DataError>;
 
     /// Called every few steps while the script computes: the moment to let other runs do so.
     fn breathe(&self) {}
@@ -79,6 +84,9 @@ pub enum DataError {
     /// The run increased what is no integer, or past the range of one. Its commit would be refused: it ends here.
     #[error("{0}")]
     NotANumber(String),
+    /// The run was repeated, and would call outside differently than it has done already: it ends here. Says where.
+    #[error("{0}")]
+    Diverged(String),
     /// The call makes no sense; the script sees it thrown. Names the call and the value.
     #[error("{0}")]
     Refused(String),

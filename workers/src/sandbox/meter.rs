@@ -61,6 +61,7 @@ pub(super) enum Over {
     Memory,
     Limit { name: &'static str, message: String },
     NotANumber(String),
+    Diverged(String),
     Cancelled,
     Conflict,
     Unavailable,
@@ -285,6 +286,7 @@ pub(super) fn data_error(error: DataError) -> Box<EvalAltResult> {
         DataError::Deadline => end(Over::TimedOut),
         DataError::Cancelled => end(Over::Cancelled),
         DataError::NotANumber(message) => end(Over::NotANumber(message)),
+        DataError::Diverged(message) => end(Over::Diverged(message)),
         DataError::Limit { name, message } => over_limit(name, message),
         DataError::Unavailable => end(Over::Unavailable),
     }

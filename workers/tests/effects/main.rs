@@ -1,5 +1,6 @@
 //! What a run sees of stored data, and what it leaves to commit.
 
+mod called;
 mod counted;
 mod kept_apart;
 mod model;

@@ -1,6 +1,9 @@
 //! A run sees stored data as of one moment, and says what it has seen.
 
-use picloud_core::log::{Position, Read};
+use picloud_core::{
+    log::{Position, Read},
+    run::Record,
+};
 use picloud_workers::{
     effects::Effects,
     sandbox::{Data, DataError},
@@ -163,7 +166,7 @@ fn the_recording_tells_what_was_read_in_order() {
     run.kv_set("c", "own", json("1"), None).expect("writable");
     get(&mut run, "own");
     keys(&mut run, "a");
-    let journal = serde_json::to_string(&run.journal()).expect("plain data");
+    let journal = serde_json::to_string(&run.journal(Record::Full)).expect("plain data");
     assert_eq!(
         journal,
         concat!(

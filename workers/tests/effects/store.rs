@@ -12,7 +12,10 @@ use picloud_core::{
     limits::Limits,
     log::{Position, Read},
 };
-use picloud_workers::effects::{Effects, Source, SourceError, Stored};
+use picloud_workers::{
+    effects::{Effects, Outcome, Outside, Source, SourceError, Stored},
+    http::{Answer, Request},
+};
 use serde_json::value::RawValue;
 
 /// The run's clock in all tests.
@@ -40,6 +43,9 @@ pub struct Inner {
     pub gets: usize,
     pub lists: usize,
     pub checks: usize,
+    /// The numbers of the calls that were made, how long an answer was to be at most, and how they end from now on.
+    pub calls: Vec<(usize, usize)>,
+    pub ends: Option<Result<Option<Outcome>, SourceError>>,
 }
 
 impl Store {
@@ -132,7 +138,7 @@ impl Inner {
                         && up_to.as_ref().is_none_or(|up_to| key <= up_to)
                 })
             }
-            Read::Config { .. } => panic!("no run reads this"),
+            Read::Config { .. } | Read::DeadLetter { .. } => panic!("no run reads this"),
         }
     }
 }
@@ -170,5 +176,15 @@ impl Source for Store {
         let mut inner = self.lock();
         inner.checks += 1;
         if reads.iter().all(|read| inner.holds(read)) { Ok(inner.head) } else { Err(SourceError::Conflict) }
+    }
+}
+
+impl Outside for Store {
+    fn call(&mut self, number: usize, request: &Arc<Request>, room: usize) -> Result<Option<Outcome>, SourceError> {
+        let mut inner = self.lock();
+        inner.calls.push((number, room));
+        let body = format!("{} {number}", request.url.path()).into();
+        let headers = vec![("set-cookie".to_owned(), "a=b".to_owned()), ("x-own".to_owned(), "c".to_owned())];
+        inner.ends.clone().unwrap_or(Ok(Some(Ok(Answer { status: 200, headers, body }))))
     }
 }

@@ -9,9 +9,12 @@ mod fair;
 mod increments;
 mod lifetime;
 mod once;
+mod outside;
 mod recorded;
 mod retry;
 mod serial;
+#[path = "../server/mod.rs"]
+mod server;
 mod support;
 
 use std::alloc::System;

@@ -16,6 +16,7 @@ use picloud_core::{
     run::{Call, Failure, Finished, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
 };
 use picloud_workers::{
+    http::{self, Client, Exception, SystemResolver},
     pool::{Pool, Settings},
     runner::{Runner, RunnerParts},
     sandbox::Sandbox,
@@ -81,10 +82,22 @@ impl Cluster {
             node,
             keyring: keyring.clone(),
             database: pool.clone(),
+            http: loopback_client(),
         });
         let reader = Reader::new(pool.clone());
         TestNode { runner, node, committer, keyring, tail, reader, pool, listen, tasks: [task, tail_task] }
     }
+}
+
+/// Calls servers of this test, and nobody else.
+fn loopback_client() -> Client {
+    let loopback = Exception::Network { network: "127.0.0.1/32".parse().unwrap(), port: None };
+    let exceptions: Arc<[Exception]> = [loopback].into();
+    Client::new(http::Settings {
+        forbidden: [].into(),
+        exceptions_of: Arc::new(move |_| Arc::clone(&exceptions)),
+        resolver: Arc::new(SystemResolver::default()),
+    })
 }
 
 /// One node on a database.

@@ -4,6 +4,7 @@ mod allowed;
 mod chains;
 mod context;
 mod hostile;
+mod http;
 mod kv;
 mod language;
 mod limits;

@@ -1,7 +1,7 @@
 //! Runs a script the way a worker does: on a thread of its own, over data in memory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, LazyLock, atomic::AtomicBool, mpsc::Sender},
     thread,
     time::{Duration, Instant},
@@ -14,7 +14,10 @@ use picloud_core::{
     limits::Limits,
     run::{Answer, Failure, InvocationType, Program, Request},
 };
-use picloud_workers::sandbox::{Data, DataError, Ended, Input, KvPage, Report, STACK_BYTES, Sandbox};
+use picloud_workers::{
+    http,
+    sandbox::{Data, DataError, Ended, Input, KvPage, Report, STACK_BYTES, Sandbox},
+};
 use serde_json::value::RawValue;
 
 pub static SANDBOX: LazyLock<Sandbox> = LazyLock::new(Sandbox::new);
@@ -27,6 +30,9 @@ pub struct Memory {
     pub fails: Option<DataError>,
     /// Told when the script begins to wait.
     pub pauses: Option<Sender<()>>,
+    /// What calls outside are answered, one after another; then there is nobody.
+    pub answers: VecDeque<http::Answer>,
+    pub called: Vec<http::Request>,
 }
 
 impl Memory {
@@ -96,6 +102,12 @@ impl Data for Memory {
         }
         sleep();
         Ok(())
+    }
+
+    fn http(&mut self, request: http::Request) -> Result<http::Answer, DataError> {
+        self.check()?;
+        self.called.push(request);
+        self.answers.pop_front().ok_or_else(|| DataError::Refused("nobody is there".to_owned()))
     }
 }
 

@@ -3,6 +3,7 @@
 pub(super) mod base64;
 pub(super) mod crypto;
 pub(super) mod hex;
+pub(super) mod http;
 pub(super) mod json;
 pub(super) mod kv;
 pub(super) mod log;
@@ -28,10 +29,11 @@ type Fill = fn(&mut Registry);
 
 /// All namespaces.
 pub(super) fn namespaces() -> Vec<Namespace> {
-    let all: [(&'static str, Fill); 12] = [
+    let all: [(&'static str, Fill); 13] = [
         ("base64", base64::register),
         ("crypto", crypto::register),
         ("hex", hex::register),
+        ("http", http::register),
         ("json", json::register),
         ("kv", kv::register),
         ("log", log::register),

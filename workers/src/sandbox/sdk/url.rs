@@ -41,7 +41,7 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
         .add(
             "query(values: map) -> string",
             "A query string of the map's values, without `?`; an array repeats its name, `()` is left out.",
-            query,
+            |values: Map| encoded("url::query", &values),
         );
 }
 
@@ -61,22 +61,24 @@ fn parse(text: &str) -> Result<Map, Refused> {
     Ok(parts)
 }
 
-fn query(values: Map) -> Result<String, Refused> {
+/// The values of a map as a query or form; refuses for the call what has no place in one.
+pub(super) fn encoded(call: &str, values: &Map) -> Result<String, Refused> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let mut bytes = 0_usize;
-    for (name, value) in &values {
+    for (name, value) in values {
         if let Some(items) = value.read_lock::<Array>() {
             for item in items.iter() {
-                append(&mut query, name, item, &mut bytes)?;
+                append(call, &mut query, name, item, &mut bytes)?;
             }
         } else {
-            append(&mut query, name, value, &mut bytes)?;
+            append(call, &mut query, name, value, &mut bytes)?;
         }
     }
     Ok(query.finish())
 }
 
 fn append(
+    call: &str,
     query: &mut form_urlencoded::Serializer<'_, String>,
     name: &str,
     value: &Dynamic,
@@ -85,7 +87,7 @@ fn append(
     let text = match Kind::of(value) {
         Kind::Unit => return Ok(()),
         Kind::Text | Kind::Int | Kind::Float | Kind::Bool | Kind::Char => value.to_string(),
-        _ => return Err(thrown(format!("url::query: `{name}` is {}: use strings and numbers", kind_name(value)))),
+        _ => return Err(thrown(format!("{call}: `{name}` is {}: use strings and numbers", kind_name(value)))),
     };
     *bytes += 3 * (name.len() + text.len()) + 2;
     meter::spend(text.len() + name.len())?;

@@ -1,0 +1,47 @@
+//! How messages look in recordings: bodies as text where they are text, credentials cut out.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use picloud_core::run::Record;
+use serde::{Serialize, Serializer};
+
+use crate::http::CREDENTIALS;
+
+/// The most that is kept of a body; of a longer one nothing is, for a part would not be what came.
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// A body, or why it is not there.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Body<'a> {
+    Text {
+        body: &'a str,
+    },
+    Bytes {
+        body_base64: String,
+    },
+    /// It had this many bytes.
+    Left {
+        body_omitted_bytes: usize,
+    },
+}
+
+impl<'a> Body<'a> {
+    pub(crate) fn of(bytes: &'a [u8], record: Record) -> Self {
+        if (record == Record::Headers && !bytes.is_empty()) || bytes.len() > MAX_BODY_BYTES {
+            return Self::Left { body_omitted_bytes: bytes.len() };
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(body) => Self::Text { body },
+            Err(_) => Self::Bytes { body_base64: BASE64_STANDARD.encode(bytes) },
+        }
+    }
+}
+
+/// Headers, but for those that may hold credentials: what is in the log is there for ever, encrypted or not.
+pub(crate) struct Headers<'a>(pub &'a [(String, String)]);
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().filter(|(name, _)| !CREDENTIALS.contains(&name.as_str())))
+    }
+}
