@@ -15,6 +15,7 @@ mod service;
 mod shared_database;
 
 mod bounds;
+mod calling_out;
 mod cluster;
 mod crashes;
 mod demo;
