@@ -182,7 +182,7 @@ fn what_makes_no_sense_is_thrown_naming_call_and_value() {
         (r#"http::request(#{url: 1})"#, "http::request: `url` is an int: it must be a string"),
         (r#"http::request(#{url: "https://a.example", method: "TRACE"})"#, "http::request: `TRACE` is no method"),
         (r#"http::request(#{url: "https://a.example", method: "GE T"})"#, "http::request: `GE T` is no method"),
-        (r#"http::request(#{url: "https://a.example", metod: "GET"})"#, "no option `metod`, perhaps `method`"),
+        (r#"http::request(#{url: "https://a.example", methods: "GET"})"#, "no option `methods`, perhaps `method`"),
     ] {
         let thrown = throws(call);
         assert!(thrown.contains(says), "{call}: {thrown}");
