@@ -361,12 +361,15 @@ begin
         from unnest(retry_item, retry_failed, retry_due) as r (item, failed, due)
         where b.id = r.item;
 
+        -- Nearly always it was leased; what a dead node left may wait elsewhere.
         delete from live.lease l where l.item = any (retry_item);
+        delete from live.ready r where r.item = any (retry_item);
 
         insert into live.delayed (item, app_id, priority, due_at)
         select b.id, b.app_id, b.priority, b.due_at
         from unnest(retry_item) as r (item)
-        join state.outbox b on b.id = r.item and b.ended_at is null;
+        join state.outbox b on b.id = r.item and b.ended_at is null
+        on conflict (item) do update set due_at = excluded.due_at;
     end if;
 
     if cardinality(end_item) > 0 then

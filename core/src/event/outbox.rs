@@ -44,12 +44,42 @@ impl Source {
 
 /// What the run gets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "StoredPayload", into = "StoredPayload")]
 pub enum Payload {
     /// A request, under a key of the app, bound to the item.
     Request(Sealed),
     /// What happened, as `ctx.event` shows it, without what each attempt adds. It repeats what the log has in plain text.
     Event(Box<RawValue>),
+}
+
+/// A payload as it is stored: one of these. Spelt out, for serde refuses what a newer version may say beside a variant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredPayload {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<Sealed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<Box<RawValue>>,
+}
+
+impl From<Payload> for StoredPayload {
+    fn from(payload: Payload) -> Self {
+        match payload {
+            Payload::Request(sealed) => Self { request: Some(sealed), event: None },
+            Payload::Event(event) => Self { request: None, event: Some(event) },
+        }
+    }
+}
+
+impl TryFrom<StoredPayload> for Payload {
+    type Error = &'static str;
+
+    fn try_from(stored: StoredPayload) -> Result<Self, Self::Error> {
+        match (stored.request, stored.event) {
+            (Some(sealed), None) => Ok(Self::Request(sealed)),
+            (None, Some(event)) => Ok(Self::Event(event)),
+            _ => Err("a payload is a request or an event"),
+        }
+    }
 }
 
 /// Work is owed.

@@ -116,7 +116,7 @@ fn with_news(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields.iter_mut() {
-                if name != "value" && name != "data" {
+                if !["value", "data", "event"].contains(&name.as_str()) {
                     with_news(field);
                 }
             }

@@ -6,6 +6,7 @@ mod fold;
 mod idempotency;
 mod increasing;
 mod node;
+mod outbox;
 mod partitions;
 mod schema;
 mod settlement;

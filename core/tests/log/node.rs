@@ -23,8 +23,8 @@ async fn a_silent_node_loses_its_right_and_one_that_lives_does_not(database: PgP
     let (living, dead) = (TestNode::start(&database).await, TestNode::start(&database).await);
     let app = AppId::generate();
     dead.commit(vec![set(app, "a", "1")]).await.unwrap();
-    silent(&database, &living, 14.0).await;
-    silent(&database, &dead, 16.0).await;
+    silent(&database, &living, node::DEAD_AFTER.as_secs_f64() - 1.0).await;
+    silent(&database, &dead, node::DEAD_AFTER.as_secs_f64() + 1.0).await;
     assert_eq!(node::revoke_silent(&database).await.unwrap(), [dead.epoch()]);
     assert_eq!(node::revoke_silent(&database).await.unwrap(), [], "once");
 
