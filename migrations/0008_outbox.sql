@@ -151,6 +151,8 @@ create function log.append_batch(
     retry_item uuid[] default null, retry_failed text[] default null, retry_due timestamptz[] default null,
     -- Items that are over, and how.
     end_item uuid[] default null, end_outcome text[] default null,
+    -- Proofs for those who may ask what became of an item.
+    token_item uuid[] default null, token_hash bytea[] default null,
     out verdict text, out head bigint, out stamped_at timestamptz,
     -- Commits; but the numbers of `base` rows, from 1, that are no integers or whose sums leave the range of one.
     out stale int[], out unclaimed int[], out not_integer int[], out out_of_range int[], out unleased int[]
@@ -353,6 +355,12 @@ begin
         select w.item, w.app_id, live.next_rank(w.priority)
         from (select * from waiting order by n) w
         where coalesce(w.due_at <= stamped_at, true);
+    end if;
+
+    if cardinality(token_item) > 0 then
+        insert into live.status_token (item, hash, expires_at)
+        select token_item[n], token_hash[n], stamped_at + interval '8 days'
+        from generate_series(1, cardinality(token_item)) as n;
     end if;
 
     if cardinality(retry_item) > 0 then

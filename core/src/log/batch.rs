@@ -81,6 +81,8 @@ pub(super) struct Arrays<'a> {
     retry_due: Vec<DateTime<Utc>>,
     end_item: Vec<Uuid>,
     end_outcome: Vec<&'a str>,
+    token_item: Vec<Uuid>,
+    token_hash: Vec<&'a [u8]>,
     /// Whether a commit in it holds a predicate, which was checked in memory against events up to the known head.
     pub holds_predicates: bool,
 }
@@ -109,6 +111,10 @@ impl<'a> Arrays<'a> {
                 arrays.claim_scope.push(&outcome.claim.scope);
                 arrays.claim_token.push(outcome.claim.claim);
                 arrays.claim_outcome.push(&outcome.sealed);
+            }
+            if let Some(token) = &commit.status_token {
+                arrays.token_item.push(token.item.uuid());
+                arrays.token_hash.push(&token.hash);
             }
             for event in &commit.events {
                 arrays.event_id.push(event.id.uuid());
@@ -172,6 +178,7 @@ impl<'a> Arrays<'a> {
             && self.item_id.is_empty()
             && self.retry_item.is_empty()
             && self.end_item.is_empty()
+            && self.token_item.is_empty()
     }
 
     /// The commits that increase a row, by its number in `base_*` from 1; each once, in order.
@@ -305,7 +312,7 @@ const FULL: &str = "select verdict, head, stamped_at, stale, unclaimed, not_inte
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
         $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40,
         $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60,
-        $61, $62
+        $61, $62, $63, $64
     )";
 
 /// Sends a batch; a statement of its own, or part of the caller's transaction.
@@ -381,7 +388,9 @@ pub(super) async fn append(
             .bind(some(&arrays.retry_failed))
             .bind(some(&arrays.retry_due))
             .bind(some(&arrays.end_item))
-            .bind(some(&arrays.end_outcome));
+            .bind(some(&arrays.end_outcome))
+            .bind(some(&arrays.token_item))
+            .bind(some(&arrays.token_hash));
     }
     let row = call.fetch_one(connection).await?;
 

@@ -21,13 +21,15 @@ pub struct Commit {
     pub authority: Authority,
     /// What an idempotent request is to be answered from now on.
     pub outcome: Option<Outcome>,
+    /// Who may ask what becomes of an item that it makes be owed.
+    pub status_token: Option<StatusToken>,
 }
 
 impl Commit {
     /// A commit that depends on nothing it has read.
     #[must_use]
     pub const fn new(authority: Authority, events: Vec<NewEvent>) -> Self {
-        Self { events, reads: Vec::new(), authority, outcome: None }
+        Self { events, reads: Vec::new(), authority, outcome: None, status_token: None }
     }
 
     /// How much of a batch it takes.
@@ -177,6 +179,15 @@ pub struct Outcome {
     pub claim: IdempotencyClaim,
     /// Status, headers and body under the app's data key.
     pub sealed: Vec<u8>,
+}
+
+/// The proof that somebody may ask what becomes of an item. Kept beside the log, for as long as anyone would ask.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusToken {
+    /// The item.
+    pub item: OutboxId,
+    /// The SHA-256 of the token.
+    pub hash: [u8; 32],
 }
 
 /// A commit that is durable.

@@ -28,7 +28,9 @@ mod settle;
 mod tail;
 mod trouble;
 
-pub use commit::{Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected};
+pub use commit::{
+    Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected, StatusToken,
+};
 pub use committer::{Committer, CommitterConfig};
 pub use handoff::{Handed, Handoff};
 pub use node::Node;

@@ -15,16 +15,16 @@ use crate::{
     shared_database::SharedDatabase,
 };
 
-struct Pair {
+pub struct Pair {
     // Services first: fields are dropped in this order.
-    one: Service,
-    two: Service,
-    home: Arc<Home>,
-    database: SharedDatabase,
+    pub one: Service,
+    pub two: Service,
+    pub home: Arc<Home>,
+    pub database: SharedDatabase,
 }
 
 /// Two nodes with a data directory each, that share the database and the master key.
-async fn pair() -> Pair {
+pub async fn pair() -> Pair {
     let (home, other) = (Arc::new(Home::new()), Arc::new(Home::new()));
     let database = SharedDatabase::new().await;
     let master_key = home.path().join("master.key").to_str().unwrap().to_owned();

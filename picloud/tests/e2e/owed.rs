@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use reqwest::{Method, StatusCode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
+    cluster::{Pair, pair},
     eventually::eventually,
     history,
     home::Home,
@@ -197,5 +199,81 @@ async fn a_paused_app_keeps_its_work_until_it_goes_on() {
     service.post("shop.localhost", "/open").await;
     until(&accepted, "it is done", |status| status["state"] == "delivered").await;
     assert!(history::of(&service).await.len() > events);
+    service.stop().await;
+}
+
+/// Waits for about two seconds, then writes: long enough to be stopped in between.
+const SLOW: &str = r#"
+    let id = ctx.request.params.id;
+    let n = 0;
+    retry::run(#{ max_attempts: 20, backoff: "constant", base_ms: 150, max_ms: 150 }, || {
+        n += 1;
+        if n < 20 { throw "not yet"; }
+    });
+    kv::collection("done").increment(id, 1);"#;
+
+async fn slow_shop(home: &Home) {
+    let manifest = "app = \"shop\"\nhosts = [\"shop.localhost\"]\n\
+         [[script]]\nname = \"order\"\nroute = \"POST /orders/:id\"\nmode = \"async\"\n";
+    home.write("shop/picloud.toml", manifest);
+    home.write("shop/order.rhai", SLOW);
+    home.picloud(&["deploy", "shop"]).await;
+}
+
+async fn is_running(service: &Service, accepted: &Value) {
+    let item = accepted["outbox_id"].as_str().unwrap();
+    eventually("a node runs it", || async {
+        let item = service.admin(&format!("/apps/shop/outbox/{item}")).await;
+        (item["state"] == "running").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_stops_in_the_midst_of_work_loses_it_to_another_and_writes_nothing_when_it_wakes() {
+    let Pair { mut one, two, home, database } = pair().await;
+    slow_shop(&home).await;
+    eventually("the other serves it, too", || async {
+        let unknown = answer(two.call(Method::GET, "shop.localhost", "/orders/x")).await.0;
+        (unknown == StatusCode::METHOD_NOT_ALLOWED).then_some(())
+    })
+    .await;
+    let accepted = order(&one, "a1").await;
+    is_running(&two, &accepted).await;
+    one.signal(Signal::STOP);
+    let stopped = std::time::Instant::now();
+    let elsewhere = accepted["status_url"].as_str().unwrap().replace(&one.public, &two.public);
+    let accepted = json!({ "outbox_id": accepted["outbox_id"], "status_url": elsewhere });
+    until(&accepted, "the other has it", |status| status["attempts"] == 1 && status["state"] == "running").await;
+    assert!(stopped.elapsed() < std::time::Duration::from_secs(15), "taken up after {:?}", stopped.elapsed());
+    let done = until(&accepted, "the other has done it", |status| status["state"] == "delivered").await;
+    assert_eq!((&done["attempts"], &done["last_error"]), (&json!(2), &json!("the node that ran it went away")));
+    one.signal(Signal::CONT);
+    let (ended, said) = one.ended().await;
+    assert!(!ended.success() && said.contains("lost its right to write"), "{said}");
+    assert_eq!(two.admin("/apps/shop/kv/done/a1").await["value"], 1, "its effects are there once");
+    history::assert_gapless(&history::of(&two).await);
+    two.stop().await;
+    drop(database);
+}
+
+#[tokio::test]
+async fn work_that_is_taken_back_while_it_runs_leaves_nothing() {
+    let home = Arc::new(Home::new());
+    let service = Start::new(&home).ready().await;
+    slow_shop(&home).await;
+    let accepted = order(&service, "a1").await;
+    is_running(&service, &accepted).await;
+    home.picloud(&["outbox", "cancel", accepted["outbox_id"].as_str().unwrap(), "--app", "shop"]).await;
+    assert_eq!(status(&accepted).await["state"], "cancelled");
+    let ended = eventually("its run has ended", || async {
+        let runs = service.admin("/apps/shop/invocations").await;
+        let run = runs["items"][0].clone();
+        (run["status"] != "running").then_some(run)
+    })
+    .await;
+    assert_eq!((&ended["status"], &ended["reason"]), (&json!("failed"), &json!("abandoned")));
+    assert!(history::keys(&service, "shop", "done").await.is_empty());
+    assert_eq!(status(&accepted).await["state"], "cancelled");
     service.stop().await;
 }

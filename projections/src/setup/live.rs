@@ -79,7 +79,7 @@ impl Changed {
             match (&recorded.event.event, recorded.event.app) {
                 (Event::ApiKeyMinted(_) | Event::ApiKeyRevoked(_), _) => changed.keys = true,
                 (Event::DeadLetterCreated(_) | Event::DeadLetterReplayed(_) | Event::DeadLetterResolved(_), _) => {
-                    changed.besides = true
+                    changed.besides = true;
                 }
                 (event, Some(app)) => {
                     changed.apps.insert(app);

@@ -179,7 +179,7 @@ impl Course {
         }
         let lease = self.run.call.item.as_ref().map(|item| item.enqueued.item);
         let authority = Authority { lease, ..parts.node.authority() };
-        let commit = Commit { events, reads, authority, outcome };
+        let commit = Commit { reads, outcome, ..Commit::new(authority, events) };
         let committed = parts.committer.commit(commit).await;
         match committed {
             Ok(_) => *told = Told::Over,

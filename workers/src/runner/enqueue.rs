@@ -2,17 +2,13 @@
 
 use picloud_core::{
     event::outbox::{self, Source},
-    id::OutboxId,
-    log::{Commit, CommitError, NewEvent, Outcome, idempotency},
+    log::{Commit, CommitError, NewEvent, Outcome, StatusToken, idempotency},
     outbox::{Kept, Plain},
     run::{Owed, Unavailable},
 };
 use tracing::{error, warn};
 
 use super::Inner;
-
-/// For how long somebody may ask what became of it, after it was owed.
-const TOKEN_LASTS_DAYS: i32 = 8;
 
 impl Inner {
     pub(super) async fn enqueue(&self, owed: Owed) -> Result<(), Unavailable> {
@@ -22,9 +18,6 @@ impl Inner {
             error!(%error, app.id = %app, "Failed to get an app's data key");
             Unavailable::Log
         })?;
-        if let Some(hash) = token {
-            self.keep_token(item, &hash).await?;
-        }
         let plain = Plain::Request(Kept::of(&call.request, call.request_id, call.record).into());
         let enqueued = outbox::Enqueued {
             item,
@@ -44,7 +37,8 @@ impl Inner {
             Outcome { claim, sealed }
         });
         let event = NewEvent::new(Some(app), &call.actor, enqueued);
-        let commit = Commit { outcome, ..Commit::new(self.parts.node.authority(), vec![event]) };
+        let status_token = token.map(|hash| StatusToken { item, hash });
+        let commit = Commit { outcome, status_token, ..Commit::new(self.parts.node.authority(), vec![event]) };
         match self.parts.committer.commit(commit).await {
             Ok(_) => Ok(()),
             Err(CommitError::Busy) => Err(Unavailable::Busy),
@@ -53,21 +47,5 @@ impl Inner {
                 Err(Unavailable::Log)
             }
         }
-    }
-
-    async fn keep_token(&self, item: OutboxId, hash: &[u8; 32]) -> Result<(), Unavailable> {
-        sqlx::query!(
-            "insert into live.status_token (item, hash, expires_at) values ($1, $2, now() + make_interval(days => $3))",
-            item.uuid(),
-            hash,
-            TOKEN_LASTS_DAYS
-        )
-        .execute(&self.parts.database)
-        .await
-        .map_err(|error| {
-            warn!(%error, "Failed to keep the proof for an async call");
-            Unavailable::Log
-        })?;
-        Ok(())
     }
 }
