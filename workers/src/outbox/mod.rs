@@ -10,4 +10,4 @@ mod orphans;
 pub mod settlement;
 
 pub use dispatcher::{Dispatcher, DispatcherParts, PLACES};
-pub use orphans::take_over;
+pub use orphans::{TakeOverError, take_over};
