@@ -126,10 +126,7 @@ pub async fn abandon_orphans(pool: &PgPool, committer: &Committer, node: &Node) 
         return Ok(0);
     }
     // A batch that was let in before the revocation may still be committing, and end the very runs.
-    let mut transaction = pool.begin().await?;
-    sqlx::query!("set local lock_timeout = '2s'").execute(&mut *transaction).await?;
-    settle::lock(&mut transaction).await?;
-    transaction.commit().await?;
+    settle::settled(pool).await?;
     let orphans = sqlx::query!(
         "select r.invocation, r.app_id
         from state.running r join live.nodes n on n.epoch = r.node

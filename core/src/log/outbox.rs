@@ -7,6 +7,8 @@
 use sqlx::{PgPool, types::Json};
 use uuid::Uuid;
 
+use super::settle;
+
 use crate::{
     event::{
         Actor,
@@ -176,6 +178,16 @@ pub async fn give_back(pool: &PgPool, epoch: NodeEpoch, items: &[OutboxId]) -> R
 /// # Errors
 /// When the database cannot be asked.
 pub async fn orphans(pool: &PgPool) -> Result<Vec<Item>, sqlx::Error> {
+    let is_any = sqlx::query_scalar!(
+        r#"select exists (
+            select from live.lease l join live.nodes n on n.epoch = l.epoch where n.revoked_at is not null
+        ) as "exists!""#
+    );
+    if !is_any.fetch_one(pool).await? {
+        return Ok(Vec::new());
+    }
+    // A batch that was let in before the revocation may still be committing, and end the very items.
+    settle::settled(pool).await?;
     let rows = sqlx::query!(
         r#"select o.app_id, o.event, o.data as "data: Json<Enqueued>", o.actor as "actor: Json<Actor>", o.root, o.depth,
             o.enqueued_at, o.failed as "failed: Json<Vec<Attempt>>"
@@ -215,6 +227,9 @@ pub async fn sweep(pool: &PgPool) -> Result<(), sqlx::Error> {
         .execute(pool)
         .await?;
     sqlx::query!("delete from live.delayed d using state.deleted_app a where a.id = d.app_id").execute(pool).await?;
+    sqlx::query!("delete from state.dead_letter l using state.deleted_app a where a.id = l.app_id")
+        .execute(pool)
+        .await?;
     sqlx::query!("delete from live.ready r using state.deleted_app a where a.id = r.app_id").execute(pool).await?;
     Ok(())
 }

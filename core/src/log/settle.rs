@@ -1,7 +1,7 @@
 //! What became of an append whose answer was lost with its connection.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::Position;
 use crate::id::EventId;
@@ -29,6 +29,17 @@ pub(super) async fn settle(
             .await?;
     transaction.commit().await?;
     Ok(found.map(|row| (Position(row.position - 1).plus(events), row.at)))
+}
+
+/// Waits until whatever is being appended now is done.
+///
+/// # Errors
+/// When the database cannot be asked, or the lock is not to be had within two seconds.
+pub(super) async fn settled(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query!("set local lock_timeout = '2s'").execute(&mut *transaction).await?;
+    lock(&mut transaction).await?;
+    transaction.commit().await
 }
 
 /// Waits until nobody appends; holds the lock to the end of the transaction, if there is one.

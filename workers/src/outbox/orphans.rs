@@ -10,8 +10,9 @@ use picloud_core::{
 };
 use picloud_projections::setup::Setup;
 use sqlx::PgPool;
+use tracing::warn;
 
-use super::settlement::{self, SettlementError, Tried, about};
+use super::settlement::{self, Tried, about};
 
 /// Why items could not be taken over. What is left is found again the next time.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +20,6 @@ pub enum TakeOverError {
     /// They could not be looked up.
     #[error("failed to look for items of dead nodes")]
     Database(#[from] sqlx::Error),
-    /// One of them could not be settled.
-    #[error("failed to settle an item of a dead node")]
-    Settlement(#[from] SettlementError),
     /// The word of it could not be written.
     #[error("failed to append what became of an item of a dead node")]
     Commit(#[from] CommitError),
@@ -57,7 +55,14 @@ pub async fn take_over(
             limit: None,
             retry: None,
         };
-        let events = settlement::failed(keyring, item, tried, &failure).await?;
+        let events = match settlement::failed(keyring, item, tried, &failure).await {
+            Ok(events) => events,
+            // One that cannot be read must not keep the others.
+            Err(error) => {
+                warn!(%error, outbox.item = %item.enqueued.item, "Failed to settle an item of a dead node");
+                continue;
+            }
+        };
         let events = events.into_iter().map(|event| about(item, event)).collect();
         committer.commit(Commit::new(node.authority(), events)).await?;
     }
