@@ -4,6 +4,7 @@
 //! None of these statements takes the log's lock. The committer alone ends a lease by ending its item; the database's clock
 //! alone says what is due.
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgPool, types::Json};
 use uuid::Uuid;
 
@@ -25,6 +26,33 @@ pub struct Claimed {
     pub item: Item,
     /// Its rank among those that wait.
     pub rank: i64,
+}
+
+struct Row {
+    rank: i64,
+    app_id: Uuid,
+    event: Uuid,
+    data: Json<Enqueued>,
+    actor: Json<Actor>,
+    root: Option<Uuid>,
+    depth: i16,
+    enqueued_at: DateTime<Utc>,
+    failed: Json<Vec<Attempt>>,
+}
+
+impl From<Row> for Item {
+    fn from(row: Row) -> Self {
+        Self {
+            app: row.app_id.into(),
+            event: row.event.into(),
+            enqueued_at: row.enqueued_at,
+            enqueued: row.data.0,
+            actor: row.actor.0,
+            root: row.root.map(Into::into),
+            depth: row.depth.unsigned_abs(),
+            failed: row.failed.0,
+        }
+    }
 }
 
 /// Where to look for an app's items.
@@ -49,7 +77,8 @@ pub const fn first_rank(priority: i16) -> i64 {
 pub async fn claim(pool: &PgPool, epoch: NodeEpoch, turns: &[Turn], each: usize) -> Result<Vec<Claimed>, sqlx::Error> {
     let apps: Vec<Uuid> = turns.iter().map(|turn| turn.app.uuid()).collect();
     let after: Vec<i64> = turns.iter().map(|turn| turn.after).collect();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"with wanted as (
             select r.item
             from unnest($1::uuid[], $2::bigint[]) as t (app, after)
@@ -79,22 +108,7 @@ pub async fn claim(pool: &PgPool, epoch: NodeEpoch, turns: &[Turn], each: usize)
     )
     .fetch_all(pool)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Claimed {
-            rank: row.rank,
-            item: Item {
-                app: row.app_id.into(),
-                event: row.event.into(),
-                enqueued_at: row.enqueued_at,
-                enqueued: row.data.0,
-                actor: row.actor.0,
-                root: row.root.map(Into::into),
-                depth: row.depth.unsigned_abs(),
-                failed: row.failed.0,
-            },
-        })
-        .collect())
+    Ok(rows.into_iter().map(|row| Claimed { rank: row.rank, item: row.into() }).collect())
 }
 
 /// Apps with items that can run now. Takes a look an app, however much waits.
@@ -188,8 +202,9 @@ pub async fn orphans(pool: &PgPool) -> Result<Vec<Item>, sqlx::Error> {
     }
     // A batch that was let in before the revocation may still be committing, and end the very items.
     settle::settled(pool).await?;
-    let rows = sqlx::query!(
-        r#"select o.app_id, o.event, o.data as "data: Json<Enqueued>", o.actor as "actor: Json<Actor>", o.root, o.depth,
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select 0::bigint as "rank!", o.app_id, o.event, o.data as "data: Json<Enqueued>", o.actor as "actor: Json<Actor>", o.root, o.depth,
             o.enqueued_at, o.failed as "failed: Json<Vec<Attempt>>"
         from live.lease l
         join live.nodes n on n.epoch = l.epoch and n.revoked_at is not null
@@ -199,19 +214,7 @@ pub async fn orphans(pool: &PgPool) -> Result<Vec<Item>, sqlx::Error> {
     )
     .fetch_all(pool)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Item {
-            app: row.app_id.into(),
-            event: row.event.into(),
-            enqueued_at: row.enqueued_at,
-            enqueued: row.data.0,
-            actor: row.actor.0,
-            root: row.root.map(Into::into),
-            depth: row.depth.unsigned_abs(),
-            failed: row.failed.0,
-        })
-        .collect())
+    Ok(rows.into_iter().map(Item::from).collect())
 }
 
 /// Forgets what is over: outcomes that nobody can ask for any more, leases and turns of items that are gone.
