@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How often a node says that it lives.
-pub const HEARTBEAT: Duration = Duration::from_secs(4);
+pub const HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// After how long a silence it counts as dead: with the heartbeat that notices it, what it ran is taken up within 15 s. By the database's clock, as everything that nodes must agree on.
 pub const DEAD_AFTER: Duration = Duration::from_secs(10);

@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 const LEADER_LOCK: i64 = 7_305_804_403;
 
 /// Sweeps and room come around every so many heartbeats.
-const CHORES_EVERY: u64 = 8;
+const CHORES_EVERY: u64 = 10;
 
 /// Keeps house for one node.
 pub(super) struct House {
