@@ -1,15 +1,18 @@
 //! What goes in besides the body: parts of the path, the query, headers.
 
+use std::collections::BTreeSet;
+
+use picloud_core::id::{DeadLetterId, InvocationId, OutboxId, RouteId, SessionId};
 use serde_json::{Value, json};
 
 use super::{
     contract::{Content, Contract},
     nulls,
 };
-use crate::admin::Endpoint;
+use crate::admin::{ENDPOINTS, Endpoint};
 
 pub(super) fn of(endpoint: &Endpoint, contract: &Contract) -> Vec<Value> {
-    let mut parameters: Vec<Value> = names(endpoint.path).map(in_path).collect();
+    let mut parameters: Vec<Value> = names(endpoint.path).map(|name| in_path(endpoint.path, name)).collect();
     if let Some(query) = &contract.query {
         parameters.extend(in_query(query));
     }
@@ -31,7 +34,41 @@ pub(super) fn names(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-fn in_path(name: &str) -> Value {
+/// What else stands in the place of a name that varies: those paths are others.
+pub(super) fn taken<'a>(path: &'a str, name: &str) -> impl Iterator<Item = &'static Endpoint> + use<'a> {
+    let place = path.split('/').position(|part| part == format!("{{{name}}}"));
+    ENDPOINTS.iter().filter(move |other| {
+        let (mine, theirs) = (path.split('/'), other.path.split('/'));
+        let is_as_long = mine.clone().count() == theirs.clone().count();
+        is_as_long
+            && mine.zip(theirs).enumerate().all(|(n, (mine, theirs))| match Some(n) == place {
+                true => !theirs.starts_with('{'),
+                false => mine == theirs,
+            })
+    })
+}
+
+/// The prefix of what is named by its id alone.
+fn prefix(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "route" => RouteId::PREFIX,
+        "invocation" => InvocationId::PREFIX,
+        "letter" => DeadLetterId::PREFIX,
+        "item" => OutboxId::PREFIX,
+        "session" => SessionId::PREFIX,
+        _ => return None,
+    })
+}
+
+fn in_path(path: &str, name: &str) -> Value {
+    let place = path.split('/').position(|part| part == format!("{{{name}}}")).unwrap_or_default();
+    let others: BTreeSet<&str> = taken(path, name).filter_map(|other| other.path.split('/').nth(place)).collect();
+    let mut schema = json!({ "type": "string" });
+    if let Some(prefix) = prefix(name) {
+        schema["pattern"] = format!("^{prefix}[0-7][0-9A-HJKMNP-TV-Z]{{25}}$").into();
+    } else if !others.is_empty() {
+        schema["not"] = json!({ "enum": others });
+    }
     let what = match name {
         "app" => "Id or slug.",
         "account" => "Id or address.",
@@ -42,7 +79,7 @@ fn in_path(name: &str) -> Value {
         "key" => "The key or its id.",
         _ => "Its id.",
     };
-    json!({ "name": name, "in": "path", "required": true, "description": what, "schema": { "type": "string" } })
+    json!({ "name": name, "in": "path", "required": true, "description": what, "schema": schema })
 }
 
 fn in_header(name: &str, what: &str) -> Value {

@@ -28,6 +28,10 @@ pub(super) fn statuses(endpoint: &Endpoint, said: &Said, contract: &Contract) ->
     if parameters::names(endpoint.path).next().is_some() {
         statuses.extend([400, 404]);
     }
+    // A name that is another path: that one need not have this method.
+    if parameters::names(endpoint.path).any(|name| parameters::taken(endpoint.path, name).next().is_some()) {
+        statuses.insert(405);
+    }
     match contract.body {
         Some(Content::Json(_)) => statuses.extend([400, 408, 413, 415, 422]),
         Some(Content::Form) => statuses.extend([413]),
