@@ -30,8 +30,8 @@ create index outbox_by_app on state.outbox (app_id, position);
 create index outbox_by_lane on state.outbox (app_id, lane, position) where lane is not null and ended_at is null;
 create index outbox_by_end on state.outbox (ended_at) where ended_at is not null;
 
--- What can run now. Of a lane only its first item; what is due later lies in `delayed`. Derived from `state.outbox`: lost,
--- these three are made anew from it.
+-- What can run now. Of a lane only its first item; what is due later lies in `delayed`. These three say nothing that does not
+-- follow from `state.outbox` and from which nodes live.
 create sequence live.ready_seq;
 create table live.ready (
     item uuid primary key,

@@ -73,6 +73,9 @@ pub enum Record {
     None,
 }
 
+/// Headers that may hold credentials: never stored, and never sent on to another origin.
+pub const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+
 /// What a script finds in `ctx.request`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {

@@ -1,10 +1,8 @@
 //! How messages look in recordings: bodies as text where they are text, credentials cut out.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use picloud_core::run::Record;
+use picloud_core::run::{CREDENTIALS, Record};
 use serde::{Serialize, Serializer};
-
-use crate::http::CREDENTIALS;
 
 /// The most that is kept of a body; of a longer one nothing is, for a part would not be what came.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;

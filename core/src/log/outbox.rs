@@ -1,5 +1,5 @@
-//! Who runs which item: claims, leases, and what is due now. None of it is in the log; all of it follows from
-//! `state.outbox` and can be made anew from there.
+//! Who runs which item: claims, leases, and what is due now. None of it is in the log: it says nothing that does not follow
+//! from `state.outbox` and from which nodes live.
 //!
 //! None of these statements takes the log's lock. The committer alone ends a lease by ending its item; the database's clock
 //! alone says what is due.
@@ -9,7 +9,6 @@ use sqlx::{PgPool, types::Json};
 use uuid::Uuid;
 
 use super::settle;
-
 use crate::{
     event::{
         Actor,

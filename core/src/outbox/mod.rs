@@ -18,9 +18,6 @@ use crate::{
 
 pub use payload::{Kept, Plain};
 
-/// How far work may lie from what began it. A circle of triggers ends here, as a letter that somebody sees.
-pub const MAX_DEPTH: u16 = 8;
-
 /// An item that is pending, with all that a run of it needs.
 #[derive(Clone, Debug)]
 pub struct Item {
@@ -61,7 +58,8 @@ impl Item {
         u16::try_from(self.failed.len()).unwrap_or(u16::MAX - 1) + 1
     }
 
-    /// What follows when the next attempt fails, and its script wished for something. `random`, from 0 to 1, spreads the pauses of many.
+    /// What follows when the next attempt fails, and its script wished for something. `random`, from 0 to 1, spreads the
+    /// pauses of many.
     #[must_use]
     pub fn after_failure(
         &self,

@@ -9,11 +9,8 @@ use crate::{
     event::outbox::Payload,
     id::{OutboxId, RequestId},
     keys::{CannotOpen, DataKey, Purpose},
-    run::{Record, Request},
+    run::{CREDENTIALS, Record, Request},
 };
-
-/// Headers that hold credentials: these are not stored, so a run after the answer does not see them.
-const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
 /// What a run gets. As JSON it is `{"request": …}` or `{"event": …}`: what a dead letter shows, and takes back edited.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,7 +52,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// What is kept of a request.
+    /// What is kept of a request: without credentials, so a run after the answer does not see them.
     #[must_use]
     pub fn of(request: &Request, request_id: Option<RequestId>, record: Record) -> Self {
         let is_kept = |header: &&(String, String)| !CREDENTIALS.contains(&header.0.as_str());

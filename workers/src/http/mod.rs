@@ -21,6 +21,3 @@ pub use failure::Failure;
 pub use guard::Exception;
 pub use message::{Answer, HOPS, Request};
 pub use resolve::{Resolver, SystemResolver};
-
-/// Headers that may hold credentials: not for another origin, and in no recording.
-pub(crate) const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];

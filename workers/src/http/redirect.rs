@@ -1,11 +1,12 @@
 //! What a redirect makes of a request.
 
+use picloud_core::run::CREDENTIALS;
 use reqwest::{
     Method, StatusCode,
     header::{self, HeaderMap},
 };
 
-use super::{CREDENTIALS, Failure, Request};
+use super::{Failure, Request};
 
 /// The request that follows an answer; none, when that is the answer.
 pub(super) fn next(request: &Request, status: StatusCode, headers: &HeaderMap) -> Result<Option<Request>, Failure> {

@@ -1,7 +1,7 @@
 //! Looks for items that can run and gives each a place, apps in turn.
 //!
-//! It is woken by the log: an item that is owed, a pause that ends, a lane whose head went. The slow timer is the safety
-//! net, and an idle node does nothing else.
+//! It is woken by the log (an item that is owed, a pause that ends) and by its own attempts (a lane whose head is done). What
+//! another node's attempts let run it finds with the slow timer, the safety net; an idle node does nothing else.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -75,16 +75,8 @@ pub struct Dispatcher {
     patience: Option<Instant>,
     /// Called when a place is free again.
     freed: Arc<Notify>,
-    /// What attempts tell of their ends.
-    ended: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
-}
-
-/// Something that lets items run.
-enum Told {
-    /// An item of a lane is over: the next of it may run.
-    LaneMoved(AppId),
-    /// These wait again.
-    GivenBack(AppId),
+    /// Apps of which an attempt's end lets items run: the next of its lane, or the item itself once more.
+    ended: (mpsc::UnboundedSender<AppId>, mpsc::UnboundedReceiver<AppId>),
 }
 
 impl Dispatcher {
@@ -115,7 +107,7 @@ impl Dispatcher {
                 biased;
                 () = stop.cancelled() => break,
                 Some(Handed { item, place }) = handed.recv() => self.start(item, place),
-                Some(told) = self.ended.1.recv() => self.told(&told),
+                Some(app) = self.ended.1.recv() => self.may_have(app, i64::MIN),
                 events = next(&mut log) => match events {
                     Some(events) => self.hear(&events),
                     None => break,
@@ -140,12 +132,6 @@ impl Dispatcher {
         }
         self.attempts.close();
         self.attempts.wait().await;
-    }
-
-    fn told(&mut self, told: &Told) {
-        match told {
-            Told::LaneMoved(app) | Told::GivenBack(app) => self.may_have(*app, i64::MIN),
-        }
     }
 
     fn hear(&mut self, events: &[Recorded]) {
@@ -261,14 +247,14 @@ impl Dispatcher {
             freed.notify_one();
             if is_over {
                 if item.enqueued.lane.is_some() {
-                    let _ = ended.send(Told::LaneMoved(item.app));
+                    let _ = ended.send(item.app);
                 }
                 return;
             }
             // Whatever kept it from beginning needs a moment; a paused app is not looked for anyway.
             sleep(PAUSE).await;
             give_back(&parts, &[item.enqueued.item]).await;
-            let _ = ended.send(Told::GivenBack(item.app));
+            let _ = ended.send(item.app);
         });
     }
 
