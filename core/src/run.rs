@@ -114,6 +114,8 @@ pub struct Call {
     pub actor: Actor,
     /// What came in.
     pub request: Request,
+    /// What happened, `ctx.event`, when that is why it runs.
+    pub event: Option<Box<RawValue>>,
     /// What to keep of it.
     pub record: Record,
     /// The item of the outbox that this is an attempt at.

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::outbox::{Attempt, Source};
 use crate::{
-    id::{DeadLetterId, OutboxId, ScriptId, VersionId},
+    id::{DeadLetterId, InvocationId, OutboxId, ScriptId, VersionId},
     keys::Sealed,
     retry::RetryPolicy,
 };
@@ -139,6 +139,27 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    pub(super) fn subject(&self) -> String {
+        self.dead_letter.to_string()
+    }
+}
+
+/// Nothing more comes of a trigger's run that was to take care of a letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandlerEnded {
+    /// The letter.
+    pub dead_letter: DeadLetterId,
+    /// The item that took care of it.
+    pub item: OutboxId,
+    /// Its last run; none when none began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<InvocationId>,
+    /// Why it could not; none when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl HandlerEnded {
     pub(super) fn subject(&self) -> String {
         self.dead_letter.to_string()
     }

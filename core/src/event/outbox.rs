@@ -114,6 +114,9 @@ pub struct Enqueued {
     /// The letter that it tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<DeadLetterId>,
+    /// The letter that it takes care of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handles: Option<DeadLetterId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

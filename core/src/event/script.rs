@@ -101,3 +101,29 @@ impl Deleted {
         self.script.to_string()
     }
 }
+
+/// Its runs that are owed wait, and nobody else can run it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// The script.
+    pub script: ScriptId,
+}
+
+impl Paused {
+    pub(super) fn subject(&self) -> String {
+        self.script.to_string()
+    }
+}
+
+/// It can be run again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The script.
+    pub script: ScriptId,
+}
+
+impl Resumed {
+    pub(super) fn subject(&self) -> String {
+        self.script.to_string()
+    }
+}

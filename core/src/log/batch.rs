@@ -13,9 +13,10 @@ use super::{
 use crate::{
     event::outbox::Enqueued,
     id::{NodeEpoch, OutboxId},
+    outbox::Gate,
 };
 
-/// The column values of one call of `log.append_batch`, one vector an argument.
+/// The column values of one call of `log.commit_batch`, one vector an argument.
 #[derive(Debug, Default)]
 pub(super) struct Arrays<'a> {
     read_commit: Vec<i32>,
@@ -74,6 +75,7 @@ pub(super) struct Arrays<'a> {
     item_due: Vec<Option<DateTime<Utc>>>,
     item_watched: Vec<bool>,
     item_leased: Vec<bool>,
+    item_gate: Vec<Uuid>,
     /// The same rows as `item_*`.
     items: Vec<&'a Enqueued>,
     retry_item: Vec<Uuid>,
@@ -148,7 +150,7 @@ impl<'a> Arrays<'a> {
                 }
                 Read::KvRange { .. } => self.holds_predicates = true,
                 // Checked beside the call, by the transaction that folds configuration.
-                Read::Config { .. } | Read::DeadLetter { .. } => {}
+                Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } => {}
             }
         }
     }
@@ -265,6 +267,7 @@ impl<'a> Arrays<'a> {
             self.item_due.push(enqueued.due_at);
             self.item_watched.push(enqueued.is_watched);
             self.item_leased.push(false);
+            self.item_gate.push(Gate::of(enqueued).uuid());
             self.items.push(enqueued);
         }
     }
@@ -279,15 +282,19 @@ pub(super) struct Writer {
     pub known: Option<(Position, DateTime<Utc>)>,
     /// The node's.
     pub epoch: NodeEpoch,
+    /// The triggers that it matches against; none before it has looked them up.
+    pub triggers: Option<Position>,
 }
 
-/// What `log.append_batch` says.
+/// What `log.commit_batch` says.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// Done; the new head.
     Committed { head: Position, at: DateTime<Utc> },
     /// Predicates were checked against an older head than this.
     Behind { head: Position, at: DateTime<Utc> },
+    /// The events were matched against triggers that are not all there are.
+    Unmatched,
     /// The node's epoch is not valid.
     Revoked,
     /// These commits cannot be made; nothing was written.
@@ -304,15 +311,15 @@ const fn some<T>(values: &Vec<T>) -> Option<&Vec<T>> {
 
 /// A batch that holds nothing but events.
 const PLAIN: &str = "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range, unleased
-    from log.append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    from log.commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 /// Any batch.
 const FULL: &str = "select verdict, head, stamped_at, stale, unclaimed, not_integer, out_of_range, unleased
-    from log.append_batch(
+    from log.commit_batch(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
         $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40,
         $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60,
-        $61, $62, $63, $64
+        $61, $62, $63, $64, $65, $66
     )";
 
 /// Sends a batch; a statement of its own, or part of the caller's transaction.
@@ -330,6 +337,7 @@ pub(super) async fn append(
         .bind(writer.known.map(|(_, at)| at))
         .bind(strict)
         .bind(writer.epoch.uuid())
+        .bind(writer.triggers.map(|version| version.0))
         .bind(&arrays.event_id)
         .bind(&arrays.event_app)
         .bind(&arrays.event_kind)
@@ -384,6 +392,7 @@ pub(super) async fn append(
             .bind(some(&arrays.item_due))
             .bind(some(&arrays.item_watched))
             .bind(some(&arrays.item_leased))
+            .bind(some(&arrays.item_gate))
             .bind(some(&arrays.retry_item))
             .bind(some(&arrays.retry_failed))
             .bind(some(&arrays.retry_due))
@@ -397,6 +406,7 @@ pub(super) async fn append(
     Ok(match row.try_get::<&str, _>("verdict")? {
         "committed" => Verdict::Committed { head: Position(row.try_get("head")?), at: row.try_get("stamped_at")? },
         "behind" => Verdict::Behind { head: Position(row.try_get("head")?), at: row.try_get("stamped_at")? },
+        "unmatched" => Verdict::Unmatched,
         "revoked" => Verdict::Revoked,
         _ => refused(&row, arrays)?,
     })

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::Position;
 use crate::{
     event::{Actor, Event},
-    id::{AppId, DeadLetterId, EventId, InvocationId, NodeEpoch, OutboxId},
+    id::{AppId, DeadLetterId, EventId, InvocationId, NodeEpoch, OutboxId, TriggerId},
 };
 
 /// What one run or one admin call wants: all of it is appended, in order and without anything in between, or nothing.
@@ -151,6 +151,14 @@ pub enum Read {
     DeadLetter {
         /// Which.
         dead_letter: DeadLetterId,
+        /// What was seen.
+        version: Position,
+    },
+    /// Up to where the times of a cron trigger have been decided about: the position of the last decision,
+    /// [`Position::ZERO`] when there was none.
+    Cron {
+        /// Which.
+        trigger: TriggerId,
         /// What was seen.
         version: Position,
     },

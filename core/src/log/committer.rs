@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use sqlx::postgres::PgConnectOptions;
 use tokio::{
     sync::{Notify, Semaphore, mpsc, oneshot},
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use super::{Appended, Commit, CommitError, Committed, Handoff, Position, fair::Pending};
-use crate::id::NodeEpoch;
+use crate::{id::NodeEpoch, trigger::Triggers};
 
 mod appender;
 mod configuring;
@@ -65,6 +66,8 @@ pub struct Committer {
 #[derive(Debug, Default)]
 struct Shared {
     head: AtomicI64,
+    /// What commits are matched against.
+    triggers: ArcSwap<Triggers>,
     stuck: AtomicBool,
     revoked: AtomicBool,
     closing: AtomicBool,
@@ -111,7 +114,9 @@ impl Committer {
         let units = (commit.size_bytes() / MEMORY_UNIT + 1) as u32;
         let memory = Arc::clone(&self.memory).try_acquire_many_owned(units).map_err(|_| CommitError::Busy)?;
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Pending { commit, answer, _memory: memory }).map_err(|refused| match refused {
+        let mut pending = Pending::new(commit, answer, memory);
+        pending.owe(&self.shared.triggers.load());
+        self.queue.try_send(pending).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => CommitError::Busy,
             mpsc::error::TrySendError::Closed(_) => CommitError::Unavailable,
         })?;

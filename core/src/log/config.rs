@@ -5,6 +5,7 @@
 
 mod accounts;
 mod dead_letters;
+mod triggers;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
@@ -12,8 +13,8 @@ use uuid::Uuid;
 
 use super::{NewEvent, Position, Read};
 use crate::{
-    event::{Class, Event, api_key, app, domain, env, route, script},
-    id::AppId,
+    event::{Event, api_key, app, domain, env, route, script},
+    id::{AppId, ScriptId},
 };
 
 /// Whether nothing that a commit based itself on was configured differently after it looked. Asked under the lock, with the
@@ -32,6 +33,12 @@ pub(super) async fn is_fresh(
                         .fetch_optional(&mut *connection)
                         .await?;
                 if found != Some(version.0) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            Read::Cron { trigger, version } => {
+                if triggers::decided(&mut *connection, *trigger).await? != *version {
                     return Ok(false);
                 }
                 continue;
@@ -58,16 +65,13 @@ pub(super) async fn is_fresh(
     Ok(true)
 }
 
-/// Writes what an event of class `config` changes. Other events pass by.
+/// Writes what an event changes of how things are set up. Other events pass by.
 pub(super) async fn fold(
     connection: &mut PgConnection,
     new: &NewEvent,
     position: Position,
     at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    if new.event.class() != Class::Config {
-        return Ok(());
-    }
     let app = new.app.map(Uuid::from);
     match &new.event {
         Event::AppCreated(event) => app_created(connection, event, position, at).await,
@@ -82,7 +86,20 @@ pub(super) async fn fold(
         Event::EnvDeleted(event) => env_deleted(connection, app, event).await,
         Event::ScriptDeployed(event) => script_deployed(connection, new, event, position, at).await,
         Event::ScriptActivated(event) => script_activated(connection, event, position).await,
+        Event::ScriptPaused(event) => script_paused(connection, event.script, true, position).await,
+        Event::ScriptResumed(event) => script_paused(connection, event.script, false, position).await,
         Event::ScriptDeleted(event) => script_deleted(connection, event).await,
+        Event::TriggerCreated(event) => triggers::created(connection, app, event, position, at).await,
+        Event::TriggerUpdated(event) => triggers::updated(connection, event, position).await,
+        Event::TriggerEnabled(event) => triggers::enabled(connection, event, position, at).await,
+        Event::TriggerDisabled(event) => triggers::disabled(connection, event, position).await,
+        Event::TriggerPaused(event) => triggers::paused(connection, event.trigger, true, position).await,
+        Event::TriggerResumed(event) => triggers::paused(connection, event.trigger, false, position).await,
+        Event::TriggerDeleted(event) => triggers::deleted(connection, event, position).await,
+        Event::CronFired(event) => triggers::fired(connection, event, position).await,
+        Event::QueueConfigured(event) => triggers::queue_configured(connection, app, event, position, at).await,
+        Event::QueuePaused(event) => triggers::queue_paused(connection, app, &event.queue, true, position, at).await,
+        Event::QueueResumed(event) => triggers::queue_paused(connection, app, &event.queue, false, position, at).await,
         Event::RouteBound(route::Bound { route, definition })
         | Event::RouteUpdated(route::Updated { route, definition }) => {
             route_defined(connection, app, route.uuid(), definition, position, at).await
@@ -106,9 +123,15 @@ pub(super) async fn fold(
         Event::DeadLetterCreated(event) => dead_letters::created(connection, new, event, position, at).await,
         Event::DeadLetterReplayed(event) => dead_letters::replayed(connection, new, event, position, at).await,
         Event::DeadLetterResolved(event) => dead_letters::resolved(connection, new, event, position, at).await,
+        Event::DeadLetterHandlerEnded(event) => dead_letters::handler_ended(connection, new, event, position, at).await,
+        Event::OutboxEnqueued(event) => match event.handles {
+            Some(letter) => dead_letters::handler_owed(connection, letter).await,
+            None => Ok(()),
+        },
         // The file is the state.
         Event::MasterKeyRotated(_)
-        | Event::OutboxEnqueued(_)
+        | Event::MessagePublished(_)
+        | Event::MessageSent(_)
         | Event::OutboxRescheduled(_)
         | Event::OutboxDelivered(_)
         | Event::OutboxExhausted(_)
@@ -323,6 +346,23 @@ async fn script_activated(
         "update state.script set active_version = $2, position = $3 where id = $1",
         event.script.uuid(),
         event.version.uuid(),
+        position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn script_paused(
+    connection: &mut PgConnection,
+    script: ScriptId,
+    is_paused: bool,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update state.script set is_paused = $2, position = $3 where id = $1",
+        script.uuid(),
+        is_paused,
         position.0
     )
     .execute(connection)

@@ -4,23 +4,54 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Commit, CommitError, Committed, Read};
-use crate::{event::Class, id::AppId};
+use super::{Commit, CommitError, Committed, Position, Read};
+use crate::{event::Class, id::AppId, trigger::Triggers};
 
 /// A commit and who waits for its answer.
 #[derive(Debug)]
 pub(super) struct Pending {
+    /// Its own events, and behind them what they owe.
     pub commit: Commit,
+    /// How many are its own.
+    own: usize,
+    /// The triggers that these were matched against.
+    matched: Option<Position>,
     pub answer: oneshot::Sender<Result<Committed, CommitError>>,
     /// Its share of the queue's memory, given back when it is answered.
-    pub _memory: OwnedSemaphorePermit,
+    _memory: OwnedSemaphorePermit,
 }
 
 impl Pending {
+    pub fn new(
+        commit: Commit,
+        answer: oneshot::Sender<Result<Committed, CommitError>>,
+        memory: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { own: commit.events.len(), matched: None, commit, answer, _memory: memory }
+    }
+
+    /// Makes what its events owe follow them, unless that was done for the same triggers. Callers do it when they ask, so
+    /// that the committer's one task seldom has to.
+    pub fn owe(&mut self, triggers: &Triggers) {
+        if self.matched == triggers.version && self.matched.is_some() {
+            return;
+        }
+        self.commit.events.truncate(self.own);
+        if !triggers.is_empty() {
+            let owed: Vec<_> = self.commit.events.iter().flat_map(|event| triggers.owed(event)).collect();
+            self.commit.events.extend(owed);
+        }
+        self.matched = triggers.version;
+    }
+
     /// Configuration is folded, and looked at, by statements of its own: such commits go alone.
     pub fn concerns_config(&self) -> bool {
         self.commit.events.iter().any(|event| event.event.class() == Class::Config)
-            || self.commit.reads.iter().any(|read| matches!(read, Read::Config { .. } | Read::DeadLetter { .. }))
+            || self
+                .commit
+                .reads
+                .iter()
+                .any(|read| matches!(read, Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. }))
     }
 
     /// Whether it depends on nothing having been written in a range.

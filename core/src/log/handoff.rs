@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -16,7 +17,7 @@ use super::NewEvent;
 use crate::{
     event::{Event, outbox::Enqueued},
     id::OutboxId,
-    outbox::Item,
+    outbox::{Gate, Item},
 };
 
 /// An item that this node may run, and its place among those it runs.
@@ -33,6 +34,8 @@ pub struct Handed {
 pub struct Handoff {
     places: Arc<Semaphore>,
     is_open: Arc<AtomicBool>,
+    /// What is held back behind: nothing of it is handed over.
+    held: Arc<ArcSwap<HashSet<Gate>>>,
     /// Handed over, and not yet heard of from the log.
     handed: Arc<Mutex<HashSet<OutboxId>>>,
     sender: mpsc::UnboundedSender<Handed>,
@@ -43,12 +46,17 @@ impl Handoff {
     #[must_use]
     pub fn new(places: Arc<Semaphore>) -> (Self, mpsc::UnboundedReceiver<Handed>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { places, is_open: Arc::default(), handed: Arc::default(), sender }, receiver)
+        (Self { places, is_open: Arc::default(), held: Arc::default(), handed: Arc::default(), sender }, receiver)
     }
 
     /// Whether items may be handed over: not while others wait that came before them.
     pub fn set_open(&self, is_open: bool) {
         self.is_open.store(is_open, Ordering::Relaxed);
+    }
+
+    /// Behind what items are held back, or counted: they are for a claim, which looks closer.
+    pub fn hold(&self, gates: HashSet<Gate>) {
+        self.held.store(Arc::new(gates));
     }
 
     /// Whether an item that the log tells of was handed over. To be asked once.
@@ -60,6 +68,9 @@ impl Handoff {
     /// A place for an item, when there is one and nothing has to go before it.
     pub(super) fn place_for(&self, enqueued: &Enqueued) -> Option<OwnedSemaphorePermit> {
         if !self.is_open.load(Ordering::Relaxed) || enqueued.lane.is_some() || enqueued.due_at.is_some() {
+            return None;
+        }
+        if self.held.load().contains(&Gate::of(enqueued)) {
             return None;
         }
         Arc::clone(&self.places).try_acquire_owned().ok()

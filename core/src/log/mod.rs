@@ -26,6 +26,7 @@ mod recorded;
 pub mod schema;
 mod settle;
 mod tail;
+mod triggers;
 mod trouble;
 
 pub use commit::{

@@ -5,7 +5,7 @@
 //! alone says what is due.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, types::Json};
+use sqlx::{PgExecutor, PgPool, types::Json};
 use uuid::Uuid;
 
 use super::settle;
@@ -15,7 +15,7 @@ use crate::{
         outbox::{Attempt, Enqueued},
     },
     id::{AppId, NodeEpoch, OutboxId},
-    outbox::Item,
+    outbox::{Gate, Item},
 };
 
 /// An item that was claimed, and where it stood.
@@ -54,11 +54,13 @@ impl From<Row> for Item {
     }
 }
 
-/// Where to look for an app's items.
+/// Where to look for items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
     /// Whose.
     pub app: AppId,
+    /// Behind what.
+    pub gate: Gate,
     /// Only behind this rank: what was claimed before is dead there, and a long reader keeps it from being cleaned up.
     pub after: i64,
 }
@@ -69,29 +71,73 @@ pub const fn first_rank(priority: i16) -> i64 {
     -(priority as i64) * (1 << 40)
 }
 
-/// Leases waiting items to a node: the same number of each app, in the order of their ranks.
+/// Leases waiting items to a node: the same number from each gate, in the order of their ranks.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn claim(pool: &PgPool, epoch: NodeEpoch, turns: &[Turn], each: usize) -> Result<Vec<Claimed>, sqlx::Error> {
+    claim_with(pool, epoch, turns, each, None).await
+}
+
+/// The same from one gate, as far as no more than `most` of its items are leased then, to all nodes together.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn claim_limited(
+    pool: &PgPool,
+    epoch: NodeEpoch,
+    turn: Turn,
+    each: usize,
+    most: u32,
+) -> Result<Vec<Claimed>, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    // One at a time counts and claims. Nobody waits: who is second looks again later.
+    let is_first = sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "is_first!""#,
+        turn.gate.uuid().to_string()
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    if !is_first {
+        return Ok(Vec::new());
+    }
+    let leased =
+        sqlx::query_scalar!(r#"select count(*) as "count!" from live.lease l where l.gate = $1"#, turn.gate.uuid())
+            .fetch_one(&mut *transaction)
+            .await?;
+    let room = usize::try_from(i64::from(most) - leased).unwrap_or(0).min(each);
+    let claimed = claim_with(&mut *transaction, epoch, &[turn], room, Some(turn.gate)).await?;
+    transaction.commit().await?;
+    Ok(claimed)
+}
+
+async fn claim_with(
+    database: impl PgExecutor<'_>,
+    epoch: NodeEpoch,
+    turns: &[Turn],
+    each: usize,
+    counted: Option<Gate>,
+) -> Result<Vec<Claimed>, sqlx::Error> {
     let apps: Vec<Uuid> = turns.iter().map(|turn| turn.app.uuid()).collect();
+    let gates: Vec<Uuid> = turns.iter().map(|turn| turn.gate.uuid()).collect();
     let after: Vec<i64> = turns.iter().map(|turn| turn.after).collect();
     let rows = sqlx::query_as!(
         Row,
         r#"with wanted as (
             select r.item
-            from unnest($1::uuid[], $2::bigint[]) as t (app, after)
+            from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as t (app, gate, after)
             cross join lateral (
                 select r.item from live.ready r
-                where r.app_id = t.app and r.rank > t.after
+                where r.app_id = t.app and r.gate = t.gate and r.rank > t.after
                 order by r.rank
-                limit $3
+                limit $4
                 for update skip locked
             ) r
         ), picked as (
             delete from live.ready r using wanted w where r.item = w.item returning r.item, r.rank
         ), leased as (
-            insert into live.lease (item, epoch) select item, $4 from picked on conflict (item) do nothing returning item
+            insert into live.lease (item, epoch, gate) select item, $5, $6 from picked
+            on conflict (item) do nothing returning item
         )
         select p.rank as "rank!", o.app_id as "app_id!", o.event as "event!", o.data as "data!: Json<Enqueued>",
             o.actor as "actor!: Json<Actor>", o.root, o.depth as "depth!", o.enqueued_at as "enqueued_at!",
@@ -101,37 +147,44 @@ pub async fn claim(pool: &PgPool, epoch: NodeEpoch, turns: &[Turn], each: usize)
         join state.outbox o on o.id = p.item and o.ended_at is null
         order by p.rank"#,
         &apps,
+        &gates,
         &after,
         each as i64,
-        epoch.uuid()
+        epoch.uuid(),
+        counted.map(Gate::uuid)
     )
-    .fetch_all(pool)
+    .fetch_all(database)
     .await?;
     Ok(rows.into_iter().map(|row| Claimed { rank: row.rank, item: row.into() }).collect())
 }
 
-/// Apps with items that can run now. Takes a look an app, however much waits.
+/// Gates with items that can run now, and whose they are. Takes a look a gate, however much waits.
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn waiting(pool: &PgPool) -> Result<Vec<AppId>, sqlx::Error> {
-    let apps = sqlx::query_scalar!(
-        r#"with recursive apps as (
-            (select app_id from live.ready order by app_id limit 1)
+pub async fn waiting(pool: &PgPool) -> Result<Vec<(AppId, Gate)>, sqlx::Error> {
+    let gates = sqlx::query!(
+        r#"with recursive gates as (
+            (select app_id, gate from live.ready order by app_id, gate limit 1)
             union all
-            select (select r.app_id from live.ready r where r.app_id > a.app_id order by r.app_id limit 1)
-            from apps a where a.app_id is not null
+            select n.app_id, n.gate
+            from gates g
+            cross join lateral (
+                select r.app_id, r.gate from live.ready r
+                where (r.app_id, r.gate) > (g.app_id, g.gate)
+                order by r.app_id, r.gate limit 1
+            ) n
         )
-        select app_id as "app_id!" from apps where app_id is not null"#
+        select app_id as "app_id!", gate as "gate!" from gates"#
     );
-    Ok(apps.fetch_all(pool).await?.into_iter().map(Into::into).collect())
+    Ok(gates.fetch_all(pool).await?.into_iter().map(|row| (row.app_id.into(), row.gate.into())).collect())
 }
 
 /// What was due, and what is next.
 #[derive(Debug, Default)]
 pub struct Promoted {
-    /// Apps that have items which have become due, with the highest priority of these.
-    pub apps: Vec<(AppId, i16)>,
+    /// Gates with items that have become due, and the highest priority of these.
+    pub gates: Vec<(AppId, Gate, i16)>,
     /// How long until the next is due; none waits without it.
     pub next_in_s: Option<f64>,
 }
@@ -146,13 +199,13 @@ pub async fn promote(pool: &PgPool) -> Result<Promoted, sqlx::Error> {
             select d.item from live.delayed d where d.due_at <= clock_timestamp()
             order by d.due_at limit 1000 for update skip locked
         ), moved as (
-            delete from live.delayed d using due where d.item = due.item returning d.item, d.app_id, d.priority, d.due_at
+            delete from live.delayed d using due where d.item = due.item returning d.item, d.app_id, d.gate, d.priority, d.due_at
         ), ready as (
-            insert into live.ready (item, app_id, rank)
-            select m.item, m.app_id, live.next_rank(m.priority) from (select * from moved order by due_at) m
+            insert into live.ready (item, app_id, gate, rank)
+            select m.item, m.app_id, m.gate, live.next_rank(m.priority) from (select * from moved order by due_at) m
             on conflict (item) do nothing
         )
-        select app_id as "app_id!", max(priority) as "priority!" from moved group by app_id"#
+        select app_id as "app_id!", gate as "gate!", max(priority) as "priority!" from moved group by app_id, gate"#
     )
     .fetch_all(pool)
     .await?;
@@ -161,7 +214,8 @@ pub async fn promote(pool: &PgPool) -> Result<Promoted, sqlx::Error> {
     )
     .fetch_one(pool)
     .await?;
-    Ok(Promoted { apps: rows.into_iter().map(|row| (row.app_id.into(), row.priority)).collect(), next_in_s })
+    let gates = rows.into_iter().map(|row| (row.app_id.into(), row.gate.into(), row.priority)).collect();
+    Ok(Promoted { gates, next_in_s })
 }
 
 /// Lets others run what this node has leased and will not run. Nothing is said of an attempt: there was none.
@@ -174,8 +228,8 @@ pub async fn give_back(pool: &PgPool, epoch: NodeEpoch, items: &[OutboxId]) -> R
         "with given as (
             delete from live.lease l where l.item = any ($1) and l.epoch = $2 returning l.item
         )
-        insert into live.ready (item, app_id, rank)
-        select o.id, o.app_id, live.next_rank(o.priority)
+        insert into live.ready (item, app_id, gate, rank)
+        select o.id, o.app_id, o.gate, live.next_rank(o.priority)
         from given g join state.outbox o on o.id = g.item and o.ended_at is null
         on conflict (item) do nothing",
         &items,

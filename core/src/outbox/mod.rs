@@ -2,21 +2,24 @@
 //!
 //! Pure. Who runs items asks here what follows from how an attempt ended, and appends that with the run's own end.
 
+mod gate;
 mod payload;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     event::{
         Actor, FailureReason,
         dead_letter::Reason,
-        outbox::{Attempt, Enqueued},
+        outbox::{Attempt, Enqueued, Payload},
     },
     id::{AppId, EventId, InvocationId},
     run::RetryHint,
 };
 
-pub use payload::{Kept, Plain};
+pub use gate::Gate;
+pub use payload::{Kept, Plain, seen};
 
 /// An item that is pending, with all that a run of it needs.
 #[derive(Clone, Debug)]
@@ -56,6 +59,18 @@ impl Item {
     #[must_use]
     pub fn attempt(&self) -> u16 {
         u16::try_from(self.failed.len()).unwrap_or(u16::MAX - 1) + 1
+    }
+
+    /// What happened, as every attempt sees it: with its time, which was not known when the item was made.
+    #[must_use]
+    pub fn event(&self) -> Option<Box<RawValue>> {
+        match &self.enqueued.payload {
+            Payload::Request(_) => None,
+            Payload::Event(event) => {
+                let occurred_at = to_raw_value(&self.enqueued_at).expect("a time is plain data");
+                Some(seen(event, &[("occurred_at", &occurred_at)]))
+            }
+        }
     }
 
     /// What follows when the next attempt fails, and its script wished for something. `random`, from 0 to 1, spreads the
@@ -115,11 +130,9 @@ pub fn fingerprint(script: &str, error: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-
     use super::*;
     use crate::{
-        event::outbox::{Payload, Source},
+        event::outbox::Source,
         id::{OutboxId, ScriptId},
         retry::RetryPolicy,
     };
@@ -153,6 +166,7 @@ mod tests {
                 payload,
                 is_watched: false,
                 replay_of: None,
+                handles: None,
             },
             actor: Actor::SYSTEM,
             root: None,

@@ -1,9 +1,11 @@
 //! What a run that is owed gets, readable: between being owed and being run it lies in the log, requests sealed.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     event::outbox::Payload,
@@ -118,6 +120,19 @@ impl Plain {
             }
         }
     }
+}
+
+/// What a run finds in `ctx.event`: what happened, and what more is said of it. What is there already stays.
+#[must_use]
+pub fn seen(event: &RawValue, more: &[(&str, &RawValue)]) -> Box<RawValue> {
+    // Whoever edits a letter may make anything of it.
+    let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(event.get()) else {
+        return event.to_owned();
+    };
+    for (name, value) in more {
+        fields.entry((*name).to_owned()).or_insert(value);
+    }
+    to_raw_value(&fields).expect("fields are JSON")
 }
 
 #[cfg(test)]

@@ -49,6 +49,22 @@ fn every_kind_has_an_example() {
 #[test]
 fn a_kind_never_changes_its_class() {
     let pinned = [
+        ("script.paused", Class::Config),
+        ("script.resumed", Class::Config),
+        ("trigger.created", Class::Config),
+        ("trigger.updated", Class::Config),
+        ("trigger.enabled", Class::Config),
+        ("trigger.disabled", Class::Config),
+        ("trigger.paused", Class::Config),
+        ("trigger.resumed", Class::Config),
+        ("trigger.deleted", Class::Config),
+        ("queue.configured", Class::Config),
+        ("queue.paused", Class::Config),
+        ("queue.resumed", Class::Config),
+        ("message.published", Class::Data),
+        ("message.sent", Class::Data),
+        ("cron.fired", Class::Run),
+        ("dead_letter.handler_ended", Class::Config),
         ("app.created", Class::Config),
         ("app.renamed", Class::Config),
         ("app.paused", Class::Config),
@@ -116,7 +132,7 @@ fn with_news(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields.iter_mut() {
-                if !["value", "data", "event"].contains(&name.as_str()) {
+                if !["value", "data", "event", "message"].contains(&name.as_str()) {
                     with_news(field);
                 }
             }

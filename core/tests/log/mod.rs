@@ -11,3 +11,4 @@ mod partitions;
 mod schema;
 mod settlement;
 mod tail;
+mod triggers;

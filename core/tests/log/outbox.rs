@@ -16,17 +16,26 @@ use picloud_core::{
 };
 use serde_json::value::RawValue;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::append::together;
 use crate::support::{TestNode, event, set, soon, value};
 
 const UNLEASED: Result<Committed, CommitError> = Err(CommitError::Rejected(Rejected::Unleased));
 
+fn script() -> ScriptId {
+    ScriptId::from(Uuid::from_u128(1))
+}
+
+fn turn(app: AppId, after: i64) -> Turn {
+    Turn { app, gate: script().into(), after }
+}
+
 fn owed(item: OutboxId) -> Enqueued {
     Enqueued {
         item,
         source: Source::Invoke,
-        script: ScriptId::generate(),
+        script: script(),
         version: None,
         lane: None,
         priority: 0,
@@ -35,6 +44,7 @@ fn owed(item: OutboxId) -> Enqueued {
         payload: Payload::Event(RawValue::from_string("{\"n\":1}".to_owned()).unwrap()),
         is_watched: false,
         replay_of: None,
+        handles: None,
     }
 }
 
@@ -66,7 +76,7 @@ fn rescheduled(app: AppId, item: OutboxId, after: TimeDelta) -> NewEvent {
 
 /// Claims what an app has.
 async fn claim(node: &TestNode, app: AppId, each: usize) -> Vec<OutboxId> {
-    let turn = Turn { app, after: i64::MIN };
+    let turn = turn(app, i64::MIN);
     let claimed = outbox::claim(&node.pool, node.epoch(), &[turn], each).await.unwrap();
     claimed.into_iter().map(|claimed| claimed.item.enqueued.item).collect()
 }
@@ -92,7 +102,7 @@ async fn an_item_is_claimed_once_with_all_that_its_run_needs(database: PgPool) {
     let root = InvocationId::generate();
     let new = event(app, owed(item)).following(None, root, 3);
     node.commit(vec![new.clone()]).await.unwrap();
-    let turn = [Turn { app, after: i64::MIN }];
+    let turn = [turn(app, i64::MIN)];
     let claimed = outbox::claim(&node.pool, node.epoch(), &turn, 10).await.unwrap();
     let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
     let claimed = &claimed.item;
@@ -160,9 +170,9 @@ async fn a_failed_item_waits_until_it_is_due_and_remembers_what_failed(database:
     finish(&node, later, vec![rescheduled(app, later, TimeDelta::hours(1))]).await.unwrap();
     assert!(claim(&node, app, 10).await.is_empty(), "neither was looked at yet");
     let promoted = outbox::promote(&node.pool).await.unwrap();
-    assert_eq!(promoted.apps, [(app, 0)]);
+    assert_eq!(promoted.gates, [(app, script().into(), 0)]);
     assert!(promoted.next_in_s.is_some_and(|seconds| (3_500.0..=3_600.0).contains(&seconds)), "{promoted:?}");
-    let turn = Turn { app, after: i64::MIN };
+    let turn = turn(app, i64::MIN);
     let claimed = outbox::claim(&node.pool, node.epoch(), &[turn], 10).await.unwrap();
     let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
     assert_eq!((claimed.item.enqueued.item, claimed.item.attempt()), (soon_due, 2));
@@ -177,7 +187,7 @@ async fn what_is_owed_for_later_waits_too(database: PgPool) {
     let [later] = ids();
     owe(&node, app, vec![Enqueued { due_at: Some(Utc::now() + TimeDelta::hours(1)), ..owed(later) }]).await;
     assert!(claim(&node, app, 10).await.is_empty());
-    assert!(outbox::promote(&node.pool).await.unwrap().apps.is_empty());
+    assert!(outbox::promote(&node.pool).await.unwrap().gates.is_empty());
     sqlx::query("update live.delayed set due_at = now()").execute(&database).await.unwrap();
     outbox::promote(&node.pool).await.unwrap();
     assert_eq!(claim(&node, app, 10).await, [later]);
@@ -230,7 +240,7 @@ async fn a_higher_priority_goes_first_and_apps_take_turns(database: PgPool) {
     let with = |item, priority| Enqueued { priority, ..owed(item) };
     owe(&node, busy, vec![with(low, -1), with(usual, 0), with(high, 7), with(higher, 8)]).await;
     owe(&node, quiet, vec![owed(other)]).await;
-    let turns = [Turn { app: busy, after: i64::MIN }, Turn { app: quiet, after: i64::MIN }];
+    let turns = [turn(busy, i64::MIN), turn(quiet, i64::MIN)];
     let claimed = outbox::claim(&node.pool, node.epoch(), &turns, 2).await.unwrap();
     let mut got: Vec<_> = claimed.iter().map(|claimed| claimed.item.enqueued.item).collect();
     got.sort_unstable();
@@ -238,10 +248,10 @@ async fn a_higher_priority_goes_first_and_apps_take_turns(database: PgPool) {
     wanted.sort_unstable();
     assert_eq!(got, wanted);
     // From the usual priority on: nothing that ranks before.
-    let turn = [Turn { app: busy, after: first_rank(0) }];
+    let turn = [turn(busy, first_rank(0))];
     let claimed = outbox::claim(&node.pool, node.epoch(), &turn, 1).await.unwrap();
     assert_eq!(claimed[0].item.enqueued.item, usual);
-    assert_eq!(outbox::waiting(&node.pool).await.unwrap(), [busy]);
+    assert_eq!(outbox::waiting(&node.pool).await.unwrap(), [(busy, script().into())]);
     assert_eq!(claim(&node, busy, 10).await, [low]);
     assert!(outbox::waiting(&node.pool).await.unwrap().is_empty());
     node.stop().await;
@@ -278,7 +288,7 @@ async fn what_somebody_may_ask_for_stays_for_a_day_with_how_it_ended(database: P
         finish(&node, item, vec![delivered(app, item)]).await.unwrap();
     }
     let kept = async || {
-        sqlx::query_as::<_, (uuid::Uuid, String)>("select id, outcome from state.outbox")
+        sqlx::query_as::<_, (Uuid, String)>("select id, outcome from state.outbox")
             .fetch_all(&database)
             .await
             .unwrap()
@@ -293,8 +303,8 @@ async fn what_somebody_may_ask_for_stays_for_a_day_with_how_it_ended(database: P
 }
 
 /// The pending items as the tables have them: which, how often they failed, and how they ended.
-async fn items(database: &PgPool) -> Vec<(uuid::Uuid, i32, Option<String>, Position)> {
-    sqlx::query_as::<_, (uuid::Uuid, i32, Option<String>, i64)>(
+async fn items(database: &PgPool) -> Vec<(Uuid, i32, Option<String>, Position)> {
+    sqlx::query_as::<_, (Uuid, i32, Option<String>, i64)>(
         "select id, jsonb_array_length(failed), outcome, position from state.outbox order by position",
     )
     .fetch_all(database)
@@ -332,7 +342,7 @@ async fn a_story_comes_to_the_same_in_one_commit_and_in_many(database: PgPool) {
     }
     let all = items(&database).await;
     let cut = &all[whole.len()..];
-    let shape = |rows: &[(uuid::Uuid, i32, Option<String>, Position)], ids: [OutboxId; 5]| -> Vec<_> {
+    let shape = |rows: &[(Uuid, i32, Option<String>, Position)], ids: [OutboxId; 5]| -> Vec<_> {
         rows.iter()
             .map(|(id, failed, outcome, _)| (ids.iter().position(|item| item.uuid() == *id), *failed, outcome.clone()))
             .collect()

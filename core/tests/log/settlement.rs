@@ -20,7 +20,7 @@ use crate::support::{
 async fn kill_committer(database: &PgPool) -> bool {
     sqlx::query_scalar::<_, bool>(
         "select coalesce(bool_or(pg_terminate_backend(pid)), false) from pg_stat_activity
-        where datname = current_database() and query like '%log.append%' and pid <> pg_backend_pid()",
+        where datname = current_database() and query like '%log.commit_batch%' and pid <> pg_backend_pid()",
     )
     .fetch_one(database)
     .await

@@ -418,6 +418,7 @@ impl AdminPlane {
             payload: plain.seal(item, &key),
             is_watched: false,
             replay_of: Some(created.dead_letter),
+            handles: None,
         };
         let replayed = Replayed { dead_letter: created.dead_letter, item, is_edited: edited.is_some(), version };
         let replayed = NewEvent::new(Some(app.id), &caller.actor(), replayed);

@@ -104,6 +104,7 @@ pub(super) fn call(incoming: &Incoming, target: Target, body: Bytes) -> Call {
             rest: target.rest,
             body,
         },
+        event: None,
         record: target.record,
         item: None,
         idempotency: None,

@@ -78,7 +78,13 @@ impl Changed {
         for recorded in events.iter().filter(|recorded| recorded.event.event.class() == Class::Config) {
             match (&recorded.event.event, recorded.event.app) {
                 (Event::ApiKeyMinted(_) | Event::ApiKeyRevoked(_), _) => changed.keys = true,
-                (Event::DeadLetterCreated(_) | Event::DeadLetterReplayed(_) | Event::DeadLetterResolved(_), _) => {
+                (
+                    Event::DeadLetterCreated(_)
+                    | Event::DeadLetterReplayed(_)
+                    | Event::DeadLetterResolved(_)
+                    | Event::DeadLetterHandlerEnded(_),
+                    _,
+                ) => {
                     changed.besides = true;
                 }
                 (event, Some(app)) => {

@@ -7,7 +7,7 @@ use std::{
 
 use picloud_core::{
     capability::Capability,
-    event::{route::Definition, script::ScriptKind},
+    event::{Actor, route::Definition, script::ScriptKind},
     id::{AccountId, ApiKeyId, AppId},
     limits::Limits,
     log::Position,
@@ -17,7 +17,7 @@ use sqlx::{PgConnection, types::Json};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Active, ApiKey, App, Domain, Member, Route, Script};
+use super::{Active, ApiKey, App, Domain, Member, Route, Script, triggers};
 
 /// Which part of the setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
     let mut envs = envs(connection, only).await?;
     let mut routes = routes(connection, only).await?;
     let mut members = members(connection, only).await?;
+    let mut triggers = triggers::load(connection, only).await?;
+    let mut queues = triggers::queues(connection, only).await?;
     let rows = sqlx::query!(
         "select id, slug, created_at, is_paused, position from state.app where $1::uuid is null or id = $1 order by slug",
         only
@@ -61,6 +63,8 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
             env,
             env_positions,
             routes: routes.remove(&row.id).unwrap_or_default(),
+            triggers: triggers.remove(&row.id).unwrap_or_default(),
+            queues: queues.remove(&row.id).unwrap_or_default(),
         });
     }
     Ok(apps)
@@ -160,9 +164,9 @@ async fn scripts(
     env: &Arc<BTreeMap<String, String>>,
 ) -> Result<Vec<Script>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select s.id, s.name, s.kind, s.created_at, s.position,
+        r#"select s.id, s.name, s.kind, s.is_paused, s.created_at, s.position,
             v.id as "version?", v.number as "number?", v.source as "source?", v.sha256 as "sha256?",
-            v.limits as "limits?: Json<Limits>"
+            v.limits as "limits?: Json<Limits>", v.actor as "actor?: Json<Actor>"
         from state.script s
         left join state.version v on v.id = s.active_version
         where s.app_id = $1
@@ -174,30 +178,34 @@ async fn scripts(
     Ok(rows
         .into_iter()
         .map(|row| {
-            let active = match (row.version, row.number, row.source, row.sha256, row.limits) {
-                (Some(version), Some(number), Some(source), Some(sha256), Some(Json(limits))) => Some(Active {
-                    version: version.into(),
-                    number: number.unsigned_abs(),
-                    sha256,
-                    limits,
-                    program: Arc::new(Program {
-                        app: app.into(),
-                        app_slug: Arc::clone(slug),
-                        script: row.id.into(),
-                        name: row.name.as_str().into(),
+            let active = match (row.version, row.number, row.source, row.sha256, row.limits, row.actor) {
+                (Some(version), Some(number), Some(source), Some(sha256), Some(Json(limits)), Some(actor)) => {
+                    Some(Active {
                         version: version.into(),
                         number: number.unsigned_abs(),
-                        source: source.into(),
+                        sha256,
+                        deployed_by: actor.0,
                         limits,
-                        env: Arc::clone(env),
-                    }),
-                }),
+                        program: Arc::new(Program {
+                            app: app.into(),
+                            app_slug: Arc::clone(slug),
+                            script: row.id.into(),
+                            name: row.name.as_str().into(),
+                            version: version.into(),
+                            number: number.unsigned_abs(),
+                            source: source.into(),
+                            limits,
+                            env: Arc::clone(env),
+                        }),
+                    })
+                }
                 _ => None,
             };
             Script {
                 id: row.id.into(),
                 name: row.name,
                 kind: if row.kind == ScriptKind::Module.as_str() { ScriptKind::Module } else { ScriptKind::Endpoint },
+                is_paused: row.is_paused,
                 created_at: row.created_at,
                 position: Position(row.position),
                 active,

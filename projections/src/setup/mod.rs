@@ -6,6 +6,7 @@
 mod accounts;
 mod live;
 mod load;
+mod triggers;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +16,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use picloud_core::{
     capability::Capability,
-    event::{route::Definition, script::ScriptKind},
+    event::{Actor, route::Definition, script::ScriptKind},
     id::{AccountId, ApiKeyId, AppId, DomainId, RouteId, ScriptId, SessionId, VersionId},
     limits::Limits,
     log::Position,
@@ -25,6 +26,7 @@ use picloud_core::{
 
 pub use accounts::{Account, Link, Totp};
 pub use live::LiveSetup;
+pub use triggers::{Held, Queue, Trigger};
 
 /// The whole instance, as of one position. Never changed: a change makes another one.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +68,10 @@ pub struct App {
     pub scripts: Vec<Script>,
     /// Its routes, in order of their paths.
     pub routes: Vec<Route>,
+    /// Its triggers, in order of their ids.
+    pub triggers: Vec<Trigger>,
+    /// What is said of its queues.
+    pub queues: BTreeMap<String, Queue>,
 }
 
 /// An account with a role on an app.
@@ -101,6 +107,8 @@ pub struct Script {
     pub kind: ScriptKind,
     /// Since when.
     pub created_at: DateTime<Utc>,
+    /// Whether it may not run now.
+    pub is_paused: bool,
     /// The event that last changed it.
     pub position: Position,
     /// What runs; none until a version was activated.
@@ -116,6 +124,8 @@ pub struct Active {
     pub number: u32,
     /// SHA-256 of the source, hexadecimal.
     pub sha256: String,
+    /// Who deployed it.
+    pub deployed_by: Actor,
     /// What a run of it may use.
     pub limits: Limits,
     /// Ready to be run.

@@ -10,11 +10,14 @@ use picloud_core::{
         outbox::{Attempt, Source},
     },
     id::{InvocationId, VersionId},
+    keys::{KeyringError, Purpose},
     log::{Authority, Commit, CommitError},
-    outbox::{Item, Plain},
-    run::{Call, Failure, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
+    outbox::{Item, Plain, seen},
+    run::{Call, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
+    trigger::MAX_DEPTH,
 };
-use picloud_projections::scripts;
+use picloud_projections::{dead_letters, scripts};
+use serde_json::value::{RawValue, to_raw_value};
 use tracing::{debug, warn};
 
 use super::{
@@ -40,9 +43,32 @@ enum Found {
     Nothing(String),
 }
 
+/// Why an item cannot be made a call.
+enum CannotCall {
+    /// Something is away.
+    Now(String),
+    /// It would be the same the next time.
+    Ever(String),
+}
+
+impl From<KeyringError> for CannotCall {
+    fn from(error: KeyringError) -> Self {
+        Self::Now(error.to_string())
+    }
+}
+
+impl From<sqlx::Error> for CannotCall {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Now(error.to_string())
+    }
+}
+
 impl DispatcherParts {
     /// Sees one attempt through.
     pub(super) async fn attempt(&self, item: Arc<Item>) -> Ended {
+        if item.depth > MAX_DEPTH {
+            return self.too_deep(&item).await;
+        }
         let program = match self.program(&item).await {
             Ok(Found::Program(program)) => program,
             Ok(Found::Paused) => return Ended::NotBegun,
@@ -54,7 +80,11 @@ impl DispatcherParts {
         };
         let call = match self.call(&item, &program).await {
             Ok(call) => call,
-            Err(failure) => return self.cannot_run(&item, &program, failure).await,
+            Err(CannotCall::Ever(error)) => return self.cannot_run(&item, &program, error).await,
+            Err(CannotCall::Now(error)) => {
+                warn!(error, outbox.item = %item.enqueued.item, "Failed to look up what an item's run gets");
+                return Ended::NotBegun;
+            }
         };
         match self.runner.invoke(call).await {
             Ok(_) => Ended::Told,
@@ -97,24 +127,20 @@ impl DispatcherParts {
         Ok(program.map_or_else(|| Found::Nothing(script.name.clone()), Found::Program))
     }
 
-    async fn call(&self, item: &Arc<Item>, program: &Arc<Program>) -> Result<Call, Failure> {
-        let unreadable = |why: &dyn std::fmt::Display| Failure {
-            reason: FailureReason::BadInput,
-            message: format!("what the item holds cannot be read: {why}"),
-            line: None,
-            column: None,
-            limit: None,
-            retry: None,
-        };
-        let key = self.keyring.app(item.app).await.map_err(|error| unreadable(&error))?;
-        let plain =
-            Plain::open(&item.enqueued.payload, item.enqueued.item, &key).map_err(|error| unreadable(&error))?;
+    async fn call(&self, item: &Arc<Item>, program: &Arc<Program>) -> Result<Call, CannotCall> {
+        let key = self.keyring.app(item.app).await?;
+        let plain = Plain::open(&item.enqueued.payload, item.enqueued.item, &key)
+            .map_err(|error| CannotCall::Ever(format!("what the item holds cannot be read: {error}")))?;
         let (request, request_id, record) = match plain {
             Plain::Event(_) => (Request::default(), None, Record::default()),
             Plain::Request(kept) => {
                 let (request_id, record) = (kept.request_id, kept.record);
                 (kept.request(), request_id, record)
             }
+        };
+        let event = match item.event() {
+            Some(event) => Some(self.event(item, &event).await?),
+            None => None,
         };
         let (kind, route, actor) = match item.enqueued.source {
             Source::AsyncRoute { route } => (InvocationType::AsyncHttp, Some(route), item.actor.clone()),
@@ -133,10 +159,44 @@ impl DispatcherParts {
             route,
             actor,
             request,
+            event,
             record,
             item: Some(Arc::clone(item)),
             idempotency: None,
         })
+    }
+
+    /// `ctx.event` as this attempt sees it; for who takes care of a letter, with what that holds.
+    async fn event(&self, item: &Item, event: &RawValue) -> Result<Box<RawValue>, sqlx::Error> {
+        let attempt = to_raw_value(&item.attempt()).expect("a number is plain data");
+        let mut more = vec![("attempt", &*attempt)];
+        let held = match item.enqueued.handles {
+            Some(letter) => dead_letters::find(&self.database, item.app, letter).await?,
+            None => None,
+        };
+        let held = held.map(|letter| letter.created);
+        let original = match &held {
+            Some(created) => {
+                let name = created.dead_letter.to_string();
+                // Purged meanwhile: then nothing is left of it.
+                self.keyring.open_apart(item.app, Purpose::Payload, name.as_bytes(), &created.payload).await.ok()
+            }
+            None => None,
+        };
+        let original = original.and_then(|json| serde_json::from_slice::<Box<RawValue>>(&json).ok());
+        more.extend(original.as_deref().map(|original| ("original", original)));
+        Ok(seen(event, &more))
+    }
+
+    async fn too_deep(&self, item: &Item) -> Ended {
+        let setup = self.setup.get();
+        let app = setup.apps.get(&item.app);
+        let script = app.and_then(|app| app.scripts.iter().find(|script| script.id == item.enqueued.script));
+        let name = script.map_or("a script that is gone", |script| script.name.as_str());
+        let error = format!(
+            "`{name}` was not run: {MAX_DEPTH} triggers lie between it and what began this, so it is taken for a circle"
+        );
+        self.close(item, name, None, Reason::DepthExceeded, error).await
     }
 
     async fn nothing_to_run(&self, item: &Item, script: &str) -> Ended {
@@ -145,8 +205,8 @@ impl DispatcherParts {
     }
 
     /// Attempts after this one would fail alike.
-    async fn cannot_run(&self, item: &Item, program: &Program, failure: Failure) -> Ended {
-        self.close(item, &program.name, Some(program.version), Reason::GaveUp, failure.message).await
+    async fn cannot_run(&self, item: &Item, program: &Program, error: String) -> Ended {
+        self.close(item, &program.name, Some(program.version), Reason::GaveUp, error).await
     }
 
     /// Makes an item a letter without a run.

@@ -3,7 +3,11 @@
 //! It is woken by the log (an item that is owed, a pause that ends) and by its own attempts (a lane whose head is done). What
 //! another node's attempts let run it finds with the slow timer, the safety net; an idle node does nothing else.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use picloud_core::{
     event::Event,
@@ -11,9 +15,9 @@ use picloud_core::{
     keys::Keyring,
     log::{
         Committer, Follow, Handed, Handoff, Node, Recorded, Tail,
-        outbox::{self, Turn, first_rank},
+        outbox::{self, Claimed, Turn, first_rank},
     },
-    outbox::Item,
+    outbox::{Gate, Item},
 };
 use picloud_projections::setup::LiveSetup;
 use sqlx::PgPool;
@@ -24,7 +28,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-use super::attempt::Ended;
+use super::{
+    attempt::Ended,
+    waiting::{Asked, Waiting},
+};
 use crate::runner::Runner;
 
 /// How many items a node runs at once, computing or waiting.
@@ -67,38 +74,47 @@ pub struct Dispatcher {
     places: Arc<Semaphore>,
     handoff: Handoff,
     attempts: TaskTracker,
-    /// Apps that may have items which can run, and behind which rank.
-    apps: HashMap<AppId, i64>,
+    /// Where there may be items which can run.
+    waiting: Waiting,
+    /// Something was heard of that may let any item run.
+    has_to_look: bool,
     /// When the next delayed item is due.
     due: Option<Instant>,
     /// When to claim, though few places are free.
     patience: Option<Instant>,
     /// Called when a place is free again.
     freed: Arc<Notify>,
-    /// Apps of which an attempt's end lets items run: the next of its lane, or the item itself once more.
-    ended: (mpsc::UnboundedSender<AppId>, mpsc::UnboundedReceiver<AppId>),
+    /// Attempts whose end lets other items run: the next of a lane, or the item itself once more.
+    ended: mpsc::UnboundedReceiver<(AppId, Gate)>,
+    /// What they tell it by.
+    ending: mpsc::UnboundedSender<(AppId, Gate)>,
 }
 
 impl Dispatcher {
     /// One for a node's places; see [`Handoff::new`].
     #[must_use]
     pub fn new(parts: DispatcherParts, places: Arc<Semaphore>, handoff: Handoff) -> Self {
+        let (ending, ended) = mpsc::unbounded_channel();
         Self {
             parts: Arc::new(parts),
             places,
             handoff,
             attempts: TaskTracker::new(),
-            apps: HashMap::new(),
+            waiting: Waiting::default(),
+            has_to_look: false,
             due: None,
             patience: None,
             freed: Arc::default(),
-            ended: mpsc::unbounded_channel(),
+            ended,
+            ending,
         }
     }
 
     /// Runs items until it is told to stop; then what has not begun is given back and what has may end.
     pub async fn run(mut self, tail: Tail, mut handed: mpsc::UnboundedReceiver<Handed>, stop: CancellationToken) {
         let mut log = tail.follow(tail.position());
+        let mut changes = self.parts.setup.watch();
+        changes.mark_changed();
         let mut timer = interval(TIMER);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -107,20 +123,24 @@ impl Dispatcher {
                 biased;
                 () = stop.cancelled() => break,
                 Some(Handed { item, place }) = handed.recv() => self.start(item, place),
-                Some(app) = self.ended.1.recv() => self.may_have(app, i64::MIN),
+                Some((app, gate)) = self.ended.recv() => self.has_ended(app, gate),
                 events = next(&mut log) => match events {
                     Some(events) => self.hear(&events),
                     None => break,
                 },
+                Ok(()) = changes.changed() => self.learn(),
                 () = until(due) => self.promote().await,
                 () = until(self.patience) => self.patience = None,
-                () = freed.notified(), if self.patience.is_none() && !self.apps.is_empty() => {
+                () = freed.notified(), if self.patience.is_none() && !self.waiting.is_empty() => {
                     if self.places.available_permits() < FEW {
                         self.patience = Some(Instant::now() + PATIENCE);
                         continue;
                     }
                 }
-                _ = timer.tick() => self.look().await,
+                _ = timer.tick() => self.has_to_look = true,
+            }
+            if std::mem::take(&mut self.has_to_look) {
+                self.look().await;
             }
             self.claim().await;
         }
@@ -141,20 +161,32 @@ impl Dispatcher {
                 Event::OutboxEnqueued(enqueued) => match enqueued.due_at {
                     // Handed over, or in a lane: then looking for it costs a glance.
                     None if self.handoff.has_handed(enqueued.item) => {}
-                    None => self.may_have(app, first_rank(enqueued.priority)),
+                    None => self.waiting.may_have(app, Gate::of(enqueued), first_rank(enqueued.priority)),
                     Some(due_at) => self.due_at(due_at),
                 },
                 Event::OutboxRescheduled(rescheduled) => self.due_at(rescheduled.due_at),
-                Event::AppResumed(_) | Event::OutboxCancelled(_) => self.may_have(app, i64::MIN),
+                // It may have been the first of its lane.
+                Event::OutboxCancelled(_) => self.has_to_look = true,
                 _ => {}
             }
         }
     }
 
-    /// An app may have items from a rank on.
-    fn may_have(&mut self, app: AppId, from: i64) {
-        let after = self.apps.entry(app).or_insert(i64::MIN);
-        *after = (*after).min(from);
+    /// An attempt is over, of a lane or behind a limited gate, or did not begin.
+    fn has_ended(&mut self, app: AppId, gate: Gate) {
+        if self.waiting.is_limited(gate) {
+            self.waiting.has_place(app, gate);
+        } else {
+            self.waiting.may_have(app, gate, i64::MIN);
+        }
+    }
+
+    /// Apps are set up differently: what was held back may run, or the other way round.
+    fn learn(&mut self) {
+        if self.waiting.learn(&self.parts.setup.get()) {
+            self.handoff.hold(self.waiting.held());
+            self.has_to_look = true;
+        }
     }
 
     fn due_at(&mut self, at: chrono::DateTime<chrono::Utc>) {
@@ -167,8 +199,8 @@ impl Dispatcher {
     async fn promote(&mut self) {
         match outbox::promote(&self.parts.claims).await {
             Ok(promoted) => {
-                for (app, priority) in promoted.apps {
-                    self.may_have(app, first_rank(priority));
+                for (app, gate, priority) in promoted.gates {
+                    self.waiting.may_have(app, gate, first_rank(priority));
                 }
                 let wait = |seconds: f64| Duration::try_from_secs_f64(seconds.clamp(0.001, 3600.0)).unwrap_or(TIMER);
                 self.due = promoted.next_in_s.map(|seconds| Instant::now() + wait(seconds));
@@ -184,7 +216,11 @@ impl Dispatcher {
     async fn look(&mut self) {
         self.promote().await;
         match outbox::waiting(&self.parts.claims).await {
-            Ok(apps) => self.apps.extend(apps.into_iter().map(|app| (app, i64::MIN))),
+            Ok(gates) => {
+                for (app, gate) in gates {
+                    self.waiting.may_have(app, gate, i64::MIN);
+                }
+            }
             Err(error) => warn!(%error, "Failed to look for items of the outbox"),
         }
     }
@@ -193,68 +229,79 @@ impl Dispatcher {
     async fn claim(&mut self) {
         loop {
             let room = self.places.available_permits().min(CLAIM);
-            let setup = self.parts.setup.get();
-            let is_open = |app: &AppId| setup.apps.get(app).is_some_and(|app| !app.is_paused);
-            let turns: Vec<Turn> = self
-                .apps
-                .iter()
-                .filter(|(app, _)| is_open(app))
-                .take(room)
-                .map(|(app, after)| Turn { app: *app, after: *after })
-                .collect();
-            if turns.is_empty() || room == 0 {
-                // What is left waits for a place, or for its app: nothing may overtake the former.
-                self.handoff.set_open(turns.is_empty());
+            let asked = self.waiting.ask(room);
+            if asked.is_empty() || room == 0 {
+                // What is left waits for a place: nothing may overtake it.
+                self.handoff.set_open(asked.is_empty());
                 return;
             }
-            let each = (room / turns.len()).max(1);
-            let claimed = match outbox::claim(&self.parts.claims, self.parts.node.epoch(), &turns, each).await {
-                Ok(claimed) => claimed,
+            match self.ask(&asked).await {
+                Ok(claimed) => self.take(&asked, claimed).await,
                 Err(error) => {
                     warn!(%error, "Failed to claim items of the outbox");
                     // The timer finds them again.
-                    self.apps.clear();
+                    self.waiting.forget();
                     return;
                 }
-            };
-            let mut found: HashMap<AppId, (usize, i64)> = HashMap::new();
-            for claimed in &claimed {
-                let (count, last) = found.entry(claimed.item.app).or_insert((0, i64::MIN));
-                *count += 1;
-                *last = claimed.rank.max(*last);
             }
-            for turn in &turns {
-                match found.get(&turn.app) {
-                    Some((count, last)) if *count == each => _ = self.apps.insert(turn.app, *last),
-                    _ => _ = self.apps.remove(&turn.app),
-                }
+        }
+    }
+
+    async fn ask(&self, asked: &[Asked]) -> Result<Vec<Claimed>, sqlx::Error> {
+        let (claims, epoch) = (&self.parts.claims, self.parts.node.epoch());
+        let mut claimed = Vec::new();
+        let mut alike: BTreeMap<usize, Vec<Turn>> = BTreeMap::new();
+        for Asked { turn, each, limit } in asked {
+            match limit {
+                Some(most) => claimed.extend(outbox::claim_limited(claims, epoch, *turn, *each, *most).await?),
+                None => alike.entry(*each).or_default().push(*turn),
             }
-            for claimed in claimed {
-                // As many as there is room for were asked for.
-                let place = Arc::clone(&self.places).acquire_owned().await.expect("the places are never closed");
-                self.start(claimed.item, place);
-            }
+        }
+        for (each, turns) in alike {
+            claimed.extend(outbox::claim(claims, epoch, &turns, each).await?);
+        }
+        Ok(claimed)
+    }
+
+    async fn take(&mut self, asked: &[Asked], claimed: Vec<Claimed>) {
+        let mut found: HashMap<Gate, (usize, i64)> = HashMap::new();
+        for claimed in &claimed {
+            let (count, last) = found.entry(Gate::of(&claimed.item.enqueued)).or_insert((0, i64::MIN));
+            *count += 1;
+            *last = claimed.rank.max(*last);
+        }
+        for asked in asked {
+            let (count, last) = found.get(&asked.turn.gate).copied().unwrap_or((0, i64::MIN));
+            self.waiting.answered(*asked, count, last);
+        }
+        for claimed in claimed {
+            // As many as there is room for were asked for.
+            let place = Arc::clone(&self.places).acquire_owned().await.expect("the places are never closed");
+            self.start(claimed.item, place);
         }
     }
 
     fn start(&self, item: Item, place: OwnedSemaphorePermit) {
         let parts = Arc::clone(&self.parts);
-        let (ended, freed) = (self.ended.0.clone(), Arc::clone(&self.freed));
+        let (ended, freed) = (self.ending.clone(), Arc::clone(&self.freed));
+        let gate = Gate::of(&item.enqueued);
+        // It may have been paused since it was claimed.
+        let (is_paused, is_limited) = (self.waiting.is_paused(gate), self.waiting.is_limited(gate));
         self.attempts.spawn(async move {
             let item = Arc::new(item);
-            let is_over = parts.attempt(Arc::clone(&item)).await == Ended::Told;
+            let is_over = !is_paused && parts.attempt(Arc::clone(&item)).await == Ended::Told;
             drop(place);
             freed.notify_one();
             if is_over {
-                if item.enqueued.lane.is_some() {
-                    let _ = ended.send(item.app);
+                if is_limited || item.enqueued.lane.is_some() {
+                    let _ = ended.send((item.app, gate));
                 }
                 return;
             }
-            // Whatever kept it from beginning needs a moment; a paused app is not looked for anyway.
+            // Whatever kept it from beginning needs a moment; what is paused is not looked for anyway.
             sleep(PAUSE).await;
             give_back(&parts, &[item.enqueued.item]).await;
-            let _ = ended.send(item.app);
+            let _ = ended.send((item.app, gate));
         });
     }
 

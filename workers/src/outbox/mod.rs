@@ -8,6 +8,7 @@ mod attempt;
 mod dispatcher;
 mod orphans;
 pub mod settlement;
+mod waiting;
 
 pub use dispatcher::{Dispatcher, DispatcherParts, PLACES};
 pub use orphans::{TakeOverError, take_over};

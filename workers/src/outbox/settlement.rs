@@ -6,7 +6,7 @@ use chrono::{SubsecRound as _, Utc};
 use picloud_core::{
     event::{
         Actor, Event,
-        dead_letter::{self, Reason},
+        dead_letter::{self, HandlerEnded, Reason},
         outbox::{self, Attempt},
     },
     id::{DeadLetterId, InvocationId, VersionId},
@@ -42,8 +42,13 @@ pub struct Tried<'a> {
 
 /// An attempt succeeded.
 #[must_use]
-pub fn delivered(item: &Item, invocation: InvocationId) -> Event {
-    outbox::Delivered { item: item.enqueued.item, attempt: item.attempt(), invocation }.into()
+pub fn delivered(item: &Item, invocation: InvocationId) -> Vec<Event> {
+    let done = outbox::Delivered { item: item.enqueued.item, attempt: item.attempt(), invocation };
+    let handled = item.enqueued.handles.map(|dead_letter| {
+        let ended = HandlerEnded { dead_letter, item: item.enqueued.item, invocation: Some(invocation), error: None };
+        ended.into()
+    });
+    std::iter::once(done.into()).chain(handled).collect()
 }
 
 /// An attempt failed: there will be another, or the item is a letter.
@@ -82,9 +87,18 @@ pub async fn letter(
     reason: Reason,
     last: Attempt,
 ) -> Result<Vec<Event>, SettlementError> {
-    let id = DeadLetterId::generate();
     let enqueued = &item.enqueued;
-    let plain = Plain::open(&enqueued.payload, enqueued.item, &*keyring.app(item.app).await?)?;
+    if let Some(dead_letter) = enqueued.handles {
+        // There is a letter already, and it stays in sight: that nobody could take care of it makes no second one.
+        let ended =
+            HandlerEnded { dead_letter, item: enqueued.item, invocation: tried.invocation, error: Some(last.error) };
+        return Ok(vec![outbox::Exhausted { item: enqueued.item, dead_letter }.into(), ended.into()]);
+    }
+    let id = DeadLetterId::generate();
+    let plain = match item.event() {
+        Some(event) => Plain::Event(event),
+        None => Plain::open(&enqueued.payload, enqueued.item, &*keyring.app(item.app).await?)?,
+    };
     let plain = serde_json::to_vec(&plain).expect("payloads are plain data");
     let payload = keyring.seal_apart(item.app, Purpose::Payload, id.to_string().as_bytes(), &plain).await?;
     let error = last.error.clone();

@@ -7,11 +7,10 @@ use std::{
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use picloud_core::{
-    event::{Actor, ActorKind, Event, FailureReason, invocation, outbox::Payload},
+    event::{Actor, ActorKind, Event, FailureReason, invocation},
     id::{EventId, NodeEpoch},
     keys::DataKey,
     log::{NewEvent, Read},
-    outbox::Item,
     run::{Answer, Call, Failure, Finished, LogLine, Request},
 };
 use serde_json::value::RawValue;
@@ -45,6 +44,7 @@ pub(super) struct Run {
     /// What it has called outside.
     calls: Calls,
     request: Arc<Request>,
+    event: Option<Arc<RawValue>>,
     actor_json: Arc<str>,
     /// The event that says it began; what it does follows from that.
     started: EventId,
@@ -89,6 +89,7 @@ impl Run {
             told: Mutex::default(),
             calls: Calls::default(),
             request: Arc::new(std::mem::take(&mut call.request)),
+            event: call.event.take().map(Arc::from),
             actor_json: serde_json::to_string(&call.actor).expect("actors are plain data").into(),
             started: EventId::generate(),
             // What scripts and recordings show: microseconds, as the log's own times.
@@ -227,7 +228,7 @@ impl Run {
             invocation: self.call.invocation,
             request_id: self.call.request_id,
             principal: principal(&self.call.actor),
-            event: self.call.item.as_deref().and_then(event_of).map(Arc::from),
+            event: self.event.clone(),
             now: self.now,
             seed: self.seed,
             deadline: self.deadline(),
@@ -302,14 +303,6 @@ impl Run {
 
     fn recorder(&self) -> Recorder<'_> {
         Recorder { key: &self.key, record: self.call.record, invocation: self.call.invocation }
-    }
-}
-
-/// `ctx.event`, as the next attempt at an item sees it.
-fn event_of(item: &Item) -> Option<Box<RawValue>> {
-    match &item.enqueued.payload {
-        Payload::Event(event) => Some(event.clone()),
-        Payload::Request(_) => None,
     }
 }
 

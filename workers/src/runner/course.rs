@@ -146,7 +146,7 @@ impl Course {
         let call = &self.run.call;
         let Some(item) = &call.item else { return Ok(Vec::new()) };
         let events = match failure {
-            None => vec![settlement::delivered(item, call.invocation)],
+            None => settlement::delivered(item, call.invocation),
             Some(failure) => {
                 let tried = settlement::Tried {
                     invocation: Some(call.invocation),
@@ -304,7 +304,7 @@ fn keys(turns: &Turns, reads: &[Read]) -> HashSet<Key> {
         Read::Kv { app, collection, .. } | Read::KvRange { app, collection, .. } => {
             Some(turns.key(&(app, "kv", collection)))
         }
-        Read::Config { .. } | Read::DeadLetter { .. } => None,
+        Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } => None,
     };
     reads.iter().filter_map(of).collect()
 }

@@ -31,6 +31,7 @@ impl Inner {
             payload: plain.seal(item, &key),
             is_watched: true,
             replay_of: None,
+            handles: None,
         };
         let outcome = call.idempotency.map(|claim| {
             let sealed = idempotency::seal(&key, &claim.scope, &idempotency::Kept::of(None, &answer));

@@ -138,7 +138,7 @@ impl Inner {
                         && up_to.as_ref().is_none_or(|up_to| key <= up_to)
                 })
             }
-            Read::Config { .. } | Read::DeadLetter { .. } => panic!("no run reads this"),
+            Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } => panic!("no run reads this"),
         }
     }
 }

@@ -203,6 +203,7 @@ pub fn call_of(program: &Arc<Program>) -> Call {
         route: None,
         actor: Actor::public(request_id, None),
         request: Request { method: "POST".into(), path: "/".into(), host: "localhost".into(), ..Request::default() },
+        event: None,
         record: Record::Full,
         item: None,
         idempotency: None,

@@ -25,6 +25,7 @@ use crate::{
         partitions,
         recent::{self, Recent, WINDOW},
         settle::{lock, settle},
+        triggers,
         trouble::Trouble,
     },
 };
@@ -105,7 +106,7 @@ impl Appender {
             receiver,
             waiting: Fair::default(),
             connection: None,
-            writer: Writer { token: Uuid::nil(), known: None, epoch },
+            writer: Writer { token: Uuid::nil(), known: None, epoch, triggers: None },
             recent: Recent::default(),
             answered: 0,
             tail,
@@ -166,7 +167,7 @@ impl Appender {
             let mut again = 0;
             while !part.is_empty() {
                 let mut places = Places::new();
-                match self.attempt(&part, &mut places).await {
+                match self.attempt(&mut part, &mut places).await {
                     Next::Committed(head, at) => {
                         self.hand(&part, places, at);
                         self.committed(std::mem::take(&mut part), head, at).await;
@@ -194,7 +195,15 @@ impl Appender {
         }
     }
 
-    async fn attempt(&mut self, part: &[Pending], places: &mut Places) -> Next {
+    async fn attempt(&mut self, part: &mut [Pending], places: &mut Places) -> Next {
+        if let Err(error) = self.connect().await {
+            return self.failed(part, error).await;
+        }
+        let triggers = self.shared.triggers.load_full();
+        for pending in &mut *part {
+            pending.owe(&triggers);
+        }
+        let part = &*part;
         if part.iter().any(Pending::holds_predicates)
             && let Err(error) = self.fill_gaps().await
         {
@@ -221,6 +230,10 @@ impl Appender {
                 Ok(()) => Next::Again,
                 Err(error) => self.failed(part, error).await,
             },
+            Ok(Verdict::Unmatched) => match self.learn_triggers().await {
+                Ok(()) => Next::Again,
+                Err(error) => self.failed(part, error).await,
+            },
             Ok(Verdict::Revoked) => {
                 error!(node.epoch = %self.writer.epoch, "This node's right to write was revoked: it must be restarted");
                 self.shared.revoked.store(true, Ordering::Relaxed);
@@ -230,8 +243,16 @@ impl Appender {
         }
     }
 
+    /// Looks up what commits are to be matched against.
+    async fn learn_triggers(&mut self) -> Result<(), sqlx::Error> {
+        let connection = self.connection.as_mut().expect("whoever asks is connected");
+        let triggers = triggers::load(connection).await?;
+        self.writer.triggers = triggers.version;
+        self.shared.triggers.store(Arc::new(triggers));
+        Ok(())
+    }
+
     async fn send(&mut self, part: &[Pending], arrays: &Arrays<'_>) -> Result<Verdict, sqlx::Error> {
-        self.connect().await?;
         let connection = self.connection.as_mut().expect("connected above");
         let config = part.first().filter(|first| first.concerns_config());
         match config {
@@ -266,6 +287,12 @@ impl Appender {
             self.shared.head.store(head, Ordering::Release);
         }
         self.connection = Some(connection);
+        if self.writer.triggers.is_none()
+            && let Err(error) = self.learn_triggers().await
+        {
+            self.connection = None;
+            return Err(error);
+        }
         self.writer.token = Uuid::from_u128(crate::id::EventId::generate().ulid().0);
         self.writer.known = None;
         Ok(())

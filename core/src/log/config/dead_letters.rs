@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     event::{dead_letter, outbox::Source},
+    id::DeadLetterId,
     log::{NewEvent, Position},
 };
 
@@ -85,6 +86,48 @@ pub(super) async fn resolved(
         Json(&new.actor) as _,
         event.reason,
         position.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Somebody is to take care of a letter.
+pub(super) async fn handler_owed(connection: &mut PgConnection, letter: DeadLetterId) -> Result<(), sqlx::Error> {
+    sqlx::query!("update state.dead_letter set handlers = handlers + 1 where id = $1", letter.uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The first that succeeds closes the letter, unless somebody decided otherwise meanwhile; the last that fails says so.
+pub(super) async fn handler_ended(
+    connection: &mut PgConnection,
+    new: &NewEvent,
+    event: &dead_letter::HandlerEnded,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let has_failed = event.error.is_some();
+    sqlx::query!(
+        "update state.dead_letter set handlers_failed = handlers_failed + 1, position = $2 where id = $1 and $3",
+        event.dead_letter.uuid(),
+        position.0,
+        has_failed
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "update state.dead_letter
+        set resolution = case when $3 then 'handler_failed' else 'handled_by_script' end,
+            resolved_at = $4, resolved_by = $5, resolved_why = $6, position = $2
+        where id = $1 and resolution is null and (not $3 or handlers_failed >= handlers)",
+        event.dead_letter.uuid(),
+        position.0,
+        has_failed,
+        at,
+        Json(&new.actor) as _,
+        event.error
     )
     .execute(connection)
     .await?;

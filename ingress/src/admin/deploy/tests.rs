@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::DateTime;
 use picloud_core::{
-    event::{Event, route::Definition, script::ScriptKind},
+    event::{Actor, Event, route::Definition, script::ScriptKind},
     limits::Limits,
     run::Program,
 };
@@ -29,12 +29,20 @@ fn app() -> App {
         limits,
         env: Arc::default(),
     };
-    let active = Active { version: Ulid(3).into(), number: 1, sha256: sha("1"), limits, program: Arc::new(program) };
+    let active = Active {
+        version: Ulid(3).into(),
+        number: 1,
+        sha256: sha("1"),
+        deployed_by: Actor::SYSTEM,
+        limits,
+        program: Arc::new(program),
+    };
     let script = Script {
         id: Ulid(2).into(),
         name: "greet".to_owned(),
         kind: ScriptKind::Endpoint,
         created_at: DateTime::UNIX_EPOCH,
+        is_paused: false,
         position: Position(3),
         active: Some(active),
     };
@@ -52,6 +60,8 @@ fn app() -> App {
         env: Arc::new(BTreeMap::from([("a".to_owned(), "1".to_owned())])),
         scripts: vec![script],
         routes: vec![Route { id: Ulid(5).into(), definition, created_at: DateTime::UNIX_EPOCH, position: Position(4) }],
+        triggers: Vec::new(),
+        queues: BTreeMap::new(),
     }
 }
 

@@ -122,6 +122,7 @@ pub(in crate::admin) async fn invoke(
         route: None,
         actor: caller.actor(),
         request,
+        event: None,
         record: Record::Full,
         item: None,
         idempotency: None,

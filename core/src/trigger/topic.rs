@@ -1,0 +1,51 @@
+//! Triggers on messages that are published.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{Invalid, Kind, Owes, Pattern};
+use crate::{event::Event, id::TriggerId, name};
+
+/// When a message is published to some topics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Topic {
+    /// A topic, `prefix.*` or `*`.
+    #[schema(value_type = String)]
+    pub topic: Pattern,
+}
+
+#[derive(Serialize)]
+struct About<'a> {
+    topic: &'a str,
+    message: &'a RawValue,
+}
+
+impl Kind for Topic {
+    const FIELDS: &'static [&'static str] = &["topic"];
+
+    fn check(&self) -> Result<(), Invalid> {
+        let asked = self.topic.as_str();
+        let is_subtree = self.topic.prefix().is_some_and(|prefix| match prefix.strip_suffix('.') {
+            Some(parent) => name::is_topic(parent),
+            None => prefix.is_empty(),
+        });
+        if is_subtree || name::is_topic(asked) {
+            return Ok(());
+        }
+        Err(Invalid::new(
+            "topic",
+            format!("`{asked}` is no topic: give names ({}) joined by dots, `prefix.*` or `*`", name::RULE),
+        ))
+    }
+
+    fn owes(&self, _: TriggerId, event: &Event) -> Option<Owes> {
+        let Event::MessagePublished(published) = event else { return None };
+        let about = About { topic: &published.topic, message: &published.message };
+        self.topic.matches(about.topic).then(|| Owes::now(&about))
+    }
+
+    fn most_at_once(all: &[&Self]) -> usize {
+        Pattern::most_at_once(&all.iter().map(|topic| &topic.topic).collect::<Vec<_>>())
+    }
+}
