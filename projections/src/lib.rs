@@ -1,11 +1,13 @@
 //! Read models folded from the log, and how to read them.
 //!
 //! - [`setup`] is how apps are set up, in memory: read once, then brought up to date by the tail.
+//! - [`cron`] tells up to when times were fired.
 //! - [`dead_letters`] reads what could not be done.
 //! - [`kv`] reads stored values for runs and for the data browser.
 //! - [`outbox`] reads what is owed.
 //! - [`scripts`] reads what is too much to keep in memory: versions and their sources.
 
+pub mod cron;
 pub mod dead_letters;
 pub mod kv;
 pub mod outbox;

@@ -7,4 +7,5 @@ pub mod pool;
 mod recorded;
 pub mod runner;
 pub mod sandbox;
+pub mod schedule;
 pub mod turns;

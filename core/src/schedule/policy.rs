@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What becomes of due times at which nothing could be fired: the service was down, the trigger disabled, the app paused.
+/// What becomes of due times at which nothing could be fired: the service was down, the app paused.
+/// Of times that came while a trigger was disabled none was missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MissedPolicy {

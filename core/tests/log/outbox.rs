@@ -288,10 +288,7 @@ async fn what_somebody_may_ask_for_stays_for_a_day_with_how_it_ended(database: P
         finish(&node, item, vec![delivered(app, item)]).await.unwrap();
     }
     let kept = async || {
-        sqlx::query_as::<_, (Uuid, String)>("select id, outcome from state.outbox")
-            .fetch_all(&database)
-            .await
-            .unwrap()
+        sqlx::query_as::<_, (Uuid, String)>("select id, outcome from state.outbox").fetch_all(&database).await.unwrap()
     };
     assert_eq!(kept().await, [(watched.uuid(), "delivered".to_owned())]);
     outbox::sweep(&node.pool).await.unwrap();

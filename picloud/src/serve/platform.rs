@@ -21,6 +21,7 @@ use picloud_workers::{
     pool::{self, Pool},
     runner::{Runner, RunnerParts},
     sandbox::Sandbox,
+    schedule::Scheduler,
 };
 use sqlx::{
     PgPool,
@@ -67,6 +68,7 @@ pub struct Platform {
     pub revoked: CancellationToken,
     committing: JoinHandle<()>,
     dispatching: JoinHandle<()>,
+    scheduling: JoinHandle<()>,
     stop_dispatching: CancellationToken,
     keeping_house: JoinHandle<()>,
     stop_keeping_house: CancellationToken,
@@ -132,6 +134,9 @@ impl Platform {
         let stop_dispatching = CancellationToken::new();
         let dispatcher = Dispatcher::new(parts, places, handoff);
         let dispatching = tokio::spawn(dispatcher.run(tail.clone(), handed, stop_dispatching.clone()));
+        let scheduler =
+            Scheduler { setup: setup.clone(), database: database.clone(), committer: committer.clone(), node };
+        let scheduling = tokio::spawn(scheduler.run(stop_dispatching.clone()));
         let (stop_keeping_house, revoked) = (CancellationToken::new(), CancellationToken::new());
         let house = housekeeping::House {
             database: database.clone(),
@@ -157,6 +162,7 @@ impl Platform {
             revoked,
             committing,
             dispatching,
+            scheduling,
             stop_dispatching,
             keeping_house,
             stop_keeping_house,
@@ -176,6 +182,8 @@ impl Platform {
         if timeout_at(deadline.into(), self.dispatching).await.is_err() {
             warn!("Stopped before all items of the outbox were given back: others take them over");
         }
+        // It ends at once, or with the commit that it waits for.
+        let _ = self.scheduling.await;
         self.committer.close();
         if self.committing.await.is_err() {
             warn!("The committer ended badly");

@@ -12,6 +12,7 @@ mod once;
 mod outside;
 mod recorded;
 mod retry;
+mod schedule;
 mod serial;
 #[path = "../server/mod.rs"]
 mod server;
