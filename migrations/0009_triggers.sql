@@ -4,7 +4,7 @@
 create table state.trigger (
     id uuid primary key,
     app_id uuid not null references state.app (id) on delete cascade,
-    script_id uuid not null,
+    script_id uuid,
     kind text not null,
     -- `when`, script and retry policy, as the last event that defined it says.
     definition json not null,
@@ -17,7 +17,10 @@ create table state.trigger (
     -- Since when events count: of times that came before, none was missed.
     since timestamptz not null,
     position bigint not null,
-    constraint trigger_script_exists foreign key (script_id) references state.script (id)
+    -- It stays as long as its app: what it made be owed is still run, in the name of who registered it.
+    deleted_at timestamptz,
+    constraint trigger_script_exists foreign key (script_id) references state.script (id),
+    constraint trigger_has_script check (script_id is not null or deleted_at is not null)
 );
 create index trigger_by_app on state.trigger (app_id);
 create index trigger_by_script on state.trigger (script_id);

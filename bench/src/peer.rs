@@ -166,6 +166,7 @@ impl Invoker for Peer {
                 invocation: call.invocation,
                 request_id: call.request_id,
                 principal: None,
+                rights: call.rights,
                 event: None,
                 now: Utc::now(),
                 seed: [7; 32],

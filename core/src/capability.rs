@@ -97,6 +97,51 @@ impl Capability {
     }
 }
 
+/// Some of them. Small enough to go wherever a run goes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities(u64);
+
+// A bit each.
+const _: () = assert!(Capability::ALL.len() <= u64::BITS as usize);
+
+impl Capabilities {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// Whether one is among them.
+    #[must_use]
+    pub const fn contains(self, capability: Capability) -> bool {
+        self.0 & bit(capability) != 0
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
+    /// Each of them, in the order of the catalogue.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::ALL.iter().copied().filter(move |capability| self.contains(*capability))
+    }
+}
+
+const fn bit(capability: Capability) -> u64 {
+    1 << capability as u32
+}
+
+impl FromIterator<Capability> for Capabilities {
+    fn from_iter<I: IntoIterator<Item = Capability>>(capabilities: I) -> Self {
+        Self(capabilities.into_iter().fold(0, |bits, capability| bits | bit(capability)))
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -113,5 +158,30 @@ impl FromStr for Capability {
 
     fn from_str(name: &str) -> Result<Self, UnknownCapability> {
         Self::ALL.iter().copied().find(|known| known.as_str() == name).ok_or_else(|| UnknownCapability(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_what_was_put_into_it_and_nothing_else() {
+        for put in Capability::ALL {
+            let one = Capabilities::from_iter([*put]);
+            assert_eq!(one.iter().collect::<Vec<_>>(), [*put]);
+            assert!(!Capabilities::NONE.contains(*put));
+        }
+        let all: Capabilities = Capability::ALL.iter().copied().collect();
+        assert_eq!(all.iter().collect::<Vec<_>>(), Capability::ALL);
+    }
+
+    #[test]
+    fn of_two_sets_what_both_hold_is_left() {
+        use Capability::{AppInvoke, AppKvRead, AppKvWrite};
+        let (one, other) =
+            (Capabilities::from_iter([AppKvRead, AppInvoke]), Capabilities::from_iter([AppKvRead, AppKvWrite]));
+        assert_eq!(one.and(other), Capabilities::from_iter([AppKvRead]));
+        assert_eq!(one.and(Capabilities::NONE), Capabilities::NONE);
     }
 }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    capability::Capability,
+    capability::{Capabilities, Capability},
     id::{AccountId, ApiKeyId, AppId, SessionId},
+    run,
 };
 
 /// What an account is on the whole instance.
@@ -139,6 +140,12 @@ impl Rights {
         self.role.everywhere().max(self.apps.get(&app).copied())
     }
 
+    /// All that it may do to an app.
+    #[must_use]
+    pub fn capabilities(&self, app: AppId) -> Capabilities {
+        Capability::ALL.iter().copied().filter(|capability| self.hold(*capability, Some(app))).collect()
+    }
+
     fn hold(&self, capability: Capability, app: Option<AppId>) -> bool {
         match app {
             None => self.role.holds(capability),
@@ -202,6 +209,18 @@ pub fn allows(principal: &Principal, capability: Capability, app: Option<AppId>)
             let in_reach = bound.is_none() || *bound == app;
             let is_held = account.as_ref().is_none_or(|(_, rights)| rights.hold(capability, app));
             in_scope && in_reach && is_held
+        }
+    }
+}
+
+/// What a run may do that a principal makes happen in an app: all that it is allowed there.
+#[must_use]
+pub fn rights_in(principal: &Principal, app: AppId) -> run::Rights {
+    let allowed = |capability: &Capability| allows(principal, *capability, Some(app));
+    match principal {
+        Principal::Public => run::Rights::Public,
+        Principal::Account { .. } | Principal::ApiKey { .. } => {
+            run::Rights::Principal(Capability::ALL.iter().copied().filter(allowed).collect())
         }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
+    capability::{Capabilities, Capability},
     event::{Actor, FailureReason},
     id::{AppId, InvocationId, OutboxId, RequestId, RouteId, ScriptId, VersionId},
     limits::Limits,
@@ -97,6 +98,32 @@ pub struct Request {
     pub body: Bytes,
 }
 
+/// What a run may do to its app in the name of whoever made it happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Nobody in particular did: all that the script does, for the script is the gate. But for what takes a principal.
+    Public,
+    /// A principal did: what it may do itself.
+    Principal(Capabilities),
+}
+
+impl Rights {
+    /// Whether this may be done, by who is known or by nobody.
+    #[must_use]
+    pub const fn allows(self, capability: Capability) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Principal(capabilities) => capabilities.contains(capability),
+        }
+    }
+
+    /// Whether anybody acts.
+    #[must_use]
+    pub const fn has_principal(self) -> bool {
+        matches!(self, Self::Principal(_))
+    }
+}
+
 /// A run that is wanted.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -112,6 +139,8 @@ pub struct Call {
     pub route: Option<RouteId>,
     /// Who acts.
     pub actor: Actor,
+    /// What that lets it do.
+    pub rights: Rights,
     /// What came in.
     pub request: Request,
     /// What happened, `ctx.event`, when that is why it runs.

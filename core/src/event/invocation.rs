@@ -144,6 +144,8 @@ pub enum FailureReason {
     Conflict,
     /// It increased what is no integer, or past the range of one.
     KvNotANumber,
+    /// It was to do what whoever made it happen may not.
+    Forbidden,
     /// Someone ended it.
     Cancelled,
     /// Its node went away.

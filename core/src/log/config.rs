@@ -95,7 +95,7 @@ pub(super) async fn fold(
         Event::TriggerDisabled(event) => triggers::disabled(connection, event, position).await,
         Event::TriggerPaused(event) => triggers::paused(connection, event.trigger, true, position).await,
         Event::TriggerResumed(event) => triggers::paused(connection, event.trigger, false, position).await,
-        Event::TriggerDeleted(event) => triggers::deleted(connection, event, position).await,
+        Event::TriggerDeleted(event) => triggers::deleted(connection, event, position, at).await,
         Event::CronFired(event) => triggers::fired(connection, event, position).await,
         Event::QueueConfigured(event) => triggers::queue_configured(connection, app, event, position, at).await,
         Event::QueuePaused(event) => triggers::queue_paused(connection, app, &event.queue, true, position, at).await,

@@ -161,3 +161,33 @@ fn roles_survive_their_names_and_others_are_refused_with_what_there_is() {
     let refused = "root".parse::<InstanceRole>().expect_err("no role");
     assert_eq!(refused.to_string(), "`root` is not a role: it is one of `owner`, `admin`, `member`");
 }
+
+#[test]
+fn a_run_may_do_what_its_principal_may_in_its_app() {
+    let (own, other) = (AppId::generate(), AppId::generate());
+    let rights = rights(InstanceRole::Member, own, Some(AppRole::Editor));
+    let scopes = Arc::from([AppKvRead, AppManageDomains, InstanceReadLog]);
+    let (account, session) = (AccountId::generate(), SessionId::generate());
+    let key = ApiKeyId::generate();
+    let person = Principal::Account { account, rights: Arc::clone(&rights), session };
+    let program =
+        Principal::ApiKey { key, scopes, app: None, account: Some((account, Arc::clone(&rights))), expires_at: None };
+    for (principal, app) in [(&person, own), (&person, other), (&program, own), (&program, other)] {
+        let may = rights_in(principal, app);
+        assert!(may.has_principal());
+        for capability in Capability::ALL {
+            let is_allowed = allows(principal, *capability, Some(app));
+            assert_eq!(may.allows(*capability), is_allowed, "{principal:?} {capability} {app}");
+        }
+    }
+    assert_eq!(rights_in(&person, own), run::Rights::Principal(rights.capabilities(own)));
+    assert_eq!(rights_in(&program, own), run::Rights::Principal(Capabilities::from_iter([AppKvRead])));
+    assert_eq!(rights_in(&program, other), run::Rights::Principal(Capabilities::NONE));
+}
+
+#[test]
+fn what_nobody_makes_happen_may_do_what_the_script_does() {
+    let public = rights_in(&Principal::Public, AppId::generate());
+    assert!(!public.has_principal());
+    assert!(Capability::ALL.iter().all(|capability| public.allows(*capability)));
+}

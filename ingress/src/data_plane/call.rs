@@ -12,7 +12,7 @@ use http::{Method, header, request::Parts};
 use picloud_core::{
     event::{Actor, route::Mode},
     id::{AppId, InvocationId, RequestId, RouteId},
-    policy::Principal,
+    policy::{Principal, rights_in},
     retry::RetryPolicy,
     routing::{decode, normalise_host},
     run::{Call, InvocationType, Program, Record, Request},
@@ -80,6 +80,7 @@ impl Incoming {
 pub(super) fn call(incoming: &Incoming, target: Target, body: Bytes) -> Call {
     let Parts { method, uri, headers, .. } = &incoming.parts;
     let address = incoming.address.map(|address| address.to_string());
+    let rights = rights_in(&target.principal, target.app);
     let actor = match target.principal {
         Principal::Account { account, .. } => Actor::account(account, incoming.id, address),
         Principal::ApiKey { key, .. } => Actor::api_key(key, incoming.id, address),
@@ -94,6 +95,7 @@ pub(super) fn call(incoming: &Incoming, target: Target, body: Bytes) -> Call {
         kind: InvocationType::Http,
         route: target.route,
         actor,
+        rights,
         request: Request {
             method: method.as_str().to_owned(),
             path: decode(uri.path()).into_owned(),

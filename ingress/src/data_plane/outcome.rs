@@ -78,6 +78,7 @@ pub(crate) fn failed(failure: Failure) -> Problem {
     let kind = match reason {
         FailureReason::Threw => Kind::ScriptThrew,
         FailureReason::KvNotANumber => Kind::KvNotANumber,
+        FailureReason::Forbidden => Kind::Forbidden,
         FailureReason::BadInput => Kind::InvalidInput,
         FailureReason::BadResponse => Kind::BadResponse,
         FailureReason::TimedOut => Kind::TimedOut,

@@ -1,4 +1,8 @@
 use futures::future::join_all;
+use picloud_core::{
+    capability::{Capabilities, Capability},
+    run::Rights,
+};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -127,6 +131,12 @@ async fn a_script_is_tried_out_with_a_request_of_ones_own(pool: PgPool) {
     assert_eq!((header("x-one"), header("content-type")), (Some("1"), Some("application/json")));
     assert_eq!(call.actor.address.as_deref(), Some("203.0.113.9"));
     assert_eq!(call.request.host, "127.0.0.1");
+    assert!(call.rights.has_principal() && call.rights.allows(Capability::AppKvWrite), "{:?}", call.rights);
+    let invoker = world.key(&[Capability::AppInvoke], Some("default")).await;
+    world.calls.lock().expect("no test panics with it").clear();
+    invoker.post(&invoke, json!({})).await.is(200);
+    let call = world.calls.lock().expect("no test panics with it")[0].clone();
+    assert_eq!(call.rights, Rights::Principal(Capabilities::from_iter([Capability::AppInvoke])));
 
     world.owner.post(&format!("{SCRIPTS}/greet/versions"), json!({ "source": "throw" })).await.is(201);
     let failed = world.owner.post(&invoke, json!({})).await.is(200);

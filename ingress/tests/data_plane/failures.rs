@@ -22,6 +22,7 @@ async fn each_failure_of_a_run_has_its_status_and_type() {
     for (reason, limit) in [
         (FailureReason::Threw, None),
         (FailureReason::KvNotANumber, None),
+        (FailureReason::Forbidden, None),
         (FailureReason::BadInput, None),
         (FailureReason::BadResponse, None),
         (FailureReason::TimedOut, Some("timeout_ms")),

@@ -3,10 +3,11 @@
 use axum::body::Body;
 use http::Request;
 use picloud_core::{
-    capability::Capability,
+    capability::{Capabilities, Capability},
     event::ActorKind,
     id::{AppId, ScriptId},
     policy::{AppRole, InstanceRole},
+    run::Rights,
 };
 
 use crate::fixture::{Reply, World, world};
@@ -27,6 +28,23 @@ async fn a_good_key_acts_and_is_not_shown_to_the_script() {
     let call = world.the_call();
     assert_eq!(call.actor.kind, ActorKind::ApiKey);
     assert!(call.request.headers.iter().all(|(name, _)| name != "authorization"), "{:?}", call.request.headers);
+}
+
+#[tokio::test]
+async fn a_run_gets_the_rights_of_its_caller_in_the_routes_app() {
+    for (own, rights) in [
+        (true, Rights::Principal(Capabilities::from_iter([Capability::AppKvRead]))),
+        (false, Rights::Principal(Capabilities::NONE)),
+    ] {
+        let world = world(&["GET /a"]);
+        let bound = if own { world.app } else { AppId::generate() };
+        let world = world.key("pic_reader", &[Capability::AppKvRead], Some(bound));
+        world.ask(Request::get("/a").header("authorization", "Bearer pic_reader"), Body::empty()).await;
+        assert_eq!(world.the_call().rights, rights, "{own}");
+    }
+    let world = world(&["GET /a"]);
+    world.get("/a").await;
+    assert_eq!(world.the_call().rights, Rights::Public);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod examples;
 mod owed;
 mod people;
 mod plans;
+mod rights;
 mod secrecy;
 mod starting;
 mod stopping;

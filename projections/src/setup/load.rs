@@ -39,6 +39,7 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
     let mut routes = routes(connection, only).await?;
     let mut members = members(connection, only).await?;
     let mut triggers = triggers::load(connection, only).await?;
+    let mut gone_triggers = triggers::gone(connection, only).await?;
     let mut queues = triggers::queues(connection, only).await?;
     let rows = sqlx::query!(
         "select id, slug, created_at, is_paused, position from state.app where $1::uuid is null or id = $1 order by slug",
@@ -64,6 +65,7 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
             env_positions,
             routes: routes.remove(&row.id).unwrap_or_default(),
             triggers: triggers.remove(&row.id).unwrap_or_default(),
+            gone_triggers: gone_triggers.remove(&row.id).unwrap_or_default(),
             queues: queues.remove(&row.id).unwrap_or_default(),
         });
     }

@@ -6,6 +6,7 @@
 mod accounts;
 mod live;
 mod load;
+mod rights;
 mod triggers;
 
 use std::{
@@ -16,8 +17,8 @@ use std::{
 use chrono::{DateTime, Utc};
 use picloud_core::{
     capability::Capability,
-    event::{Actor, route::Definition, script::ScriptKind},
-    id::{AccountId, ApiKeyId, AppId, DomainId, RouteId, ScriptId, SessionId, VersionId},
+    event::{Actor, route::Definition, script::ScriptKind, trigger::Registrant},
+    id::{AccountId, ApiKeyId, AppId, DomainId, RouteId, ScriptId, SessionId, TriggerId, VersionId},
     limits::Limits,
     log::Position,
     policy::{AppRole, Principal},
@@ -70,6 +71,8 @@ pub struct App {
     pub routes: Vec<Route>,
     /// Its triggers, in order of their ids.
     pub triggers: Vec<Trigger>,
+    /// In whose name triggers that are gone act, for what they made be owed.
+    pub gone_triggers: HashMap<TriggerId, Registrant>,
     /// What is said of its queues.
     pub queues: BTreeMap<String, Queue>,
 }
@@ -179,7 +182,10 @@ impl Setup {
     /// Looking a SHA-256 up in a map takes no time that depends on how much of a guess was right.
     #[must_use]
     pub fn principal(&self, key_hash: &[u8; 32], now: DateTime<Utc>) -> Option<Principal> {
-        let key = self.keys.get(key_hash)?;
+        self.holder(self.keys.get(key_hash)?, now)
+    }
+
+    fn holder(&self, key: &ApiKey, now: DateTime<Utc>) -> Option<Principal> {
         if key.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return None;
         }

@@ -108,7 +108,7 @@ pub(super) async fn load(
     let rows = sqlx::query!(
         r#"select id, app_id, definition as "definition: Json<serde_json::Value>",
             registrant as "registrant: Json<Registrant>", is_enabled, disabled_why, is_paused, created_at, since, position
-        from state.trigger where $1::uuid is null or app_id = $1 order by id"#,
+        from state.trigger where ($1::uuid is null or app_id = $1) and deleted_at is null order by id"#,
         only
     )
     .fetch_all(connection)
@@ -136,6 +136,24 @@ pub(super) async fn load(
         });
     }
     Ok(triggers)
+}
+
+pub(super) async fn gone(
+    connection: &mut PgConnection,
+    only: Option<Uuid>,
+) -> Result<HashMap<Uuid, HashMap<TriggerId, Registrant>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select id, app_id, registrant as "registrant: Json<Registrant>"
+        from state.trigger where ($1::uuid is null or app_id = $1) and deleted_at is not null"#,
+        only
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut gone: HashMap<Uuid, HashMap<TriggerId, Registrant>> = HashMap::new();
+    for row in rows {
+        gone.entry(row.app_id).or_default().insert(row.id.into(), row.registrant.0);
+    }
+    Ok(gone)
 }
 
 pub(super) async fn queues(

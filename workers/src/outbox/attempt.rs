@@ -103,7 +103,7 @@ impl DispatcherParts {
             Some((app, script))
         });
         let Some((app, script)) = script else { return Ok(Found::Nothing("a script that is gone".to_owned())) };
-        if app.is_paused {
+        if app.is_paused || script.is_paused {
             return Ok(Found::Paused);
         }
         let active = script.active.as_ref();
@@ -151,6 +151,8 @@ impl DispatcherParts {
                 (InvocationType::Trigger, None, actor)
             }
         };
+        // Those of now: between two attempts a key may be revoked, or given what it lacked.
+        let rights = self.setup.get().rights_to_run(&actor, item.app, item.enqueued.script, Utc::now());
         Ok(Call {
             invocation: InvocationId::generate(),
             request_id,
@@ -158,6 +160,7 @@ impl DispatcherParts {
             kind,
             route,
             actor,
+            rights,
             request,
             event,
             record,

@@ -228,6 +228,7 @@ impl Run {
             invocation: self.call.invocation,
             request_id: self.call.request_id,
             principal: principal(&self.call.actor),
+            rights: self.call.rights,
             event: self.event.clone(),
             now: self.now,
             seed: self.seed,

@@ -30,6 +30,7 @@ pub(super) fn over(over: Over, position: Position) -> Ended {
         Over::Limit { name, message } => (FailureReason::OverLimit, message, Some(name)),
         Over::NotANumber(message) => (FailureReason::KvNotANumber, message, None),
         Over::Diverged(message) => (FailureReason::Conflict, message, None),
+        Over::Forbidden(message) => (FailureReason::Forbidden, message, None),
         Over::Cancelled => (FailureReason::Cancelled, "the run was cancelled".to_owned(), None),
     };
     Ended::Failed(placed(reason, message, position, limit))

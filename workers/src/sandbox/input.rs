@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     event::ActorKind,
     id::{InvocationId, RequestId},
-    run::{Answer, Failure, InvocationType, LogLine, Request},
+    run::{Answer, Failure, InvocationType, LogLine, Request, Rights},
 };
 use serde_json::value::RawValue;
 
@@ -26,6 +26,8 @@ pub struct Input {
     pub request_id: Option<RequestId>,
     /// Who calls; `None` is nobody.
     pub principal: Option<PrincipalInfo>,
+    /// What the run may do in that name.
+    pub rights: Rights,
     /// The event that triggered it, as `ctx.event`.
     pub event: Option<Arc<RawValue>>,
     /// The run's clock: it stands still.

@@ -62,6 +62,7 @@ pub(super) enum Over {
     Limit { name: &'static str, message: String },
     NotANumber(String),
     Diverged(String),
+    Forbidden(String),
     Cancelled,
     Conflict,
     Unavailable,

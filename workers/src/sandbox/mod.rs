@@ -19,6 +19,7 @@ mod natives;
 mod pause;
 mod registry;
 mod response;
+mod rights;
 mod run;
 mod sdk;
 mod validate;

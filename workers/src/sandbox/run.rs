@@ -21,7 +21,7 @@ use super::{
     engine::Library,
     failure,
     input::{Ended, Input, Report},
-    meter::{self, Span},
+    meter::{self, Over, Span},
     registry::FunctionDoc,
     response, validate,
 };
@@ -170,7 +170,8 @@ fn finish<D: Data>((result, position): Outcome) -> (Report, D, bool) {
     std::mem::take(&mut run.cells).empty();
     let used = meter::stop();
     // Whatever the interpreter made of it (an error that a native function swallowed, too): over is over.
-    let is_over = used.over.is_some();
+    // What may not be done may not be done by a longer run either.
+    let is_over = used.over.as_ref().is_some_and(|over| !matches!(over, Over::Forbidden(_)));
     let result = match used.over {
         Some(over) => Err(failure::over(over, position)),
         None => result,

@@ -13,7 +13,7 @@ use picloud_core::{
     keys::{Keyring, MasterKey},
     limits::Limits,
     log::{Commit, Committer, CommitterConfig, NewEvent, Node, Position, Recorded, Tail, read::Reader},
-    run::{Call, Failure, Finished, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
+    run::{Call, Failure, Finished, InvocationType, Invoker as _, Program, Record, Request, Rights, Unavailable},
 };
 use picloud_workers::{
     http::{self, Client, Exception, SystemResolver},
@@ -202,6 +202,7 @@ pub fn call_of(program: &Arc<Program>) -> Call {
         kind: InvocationType::Http,
         route: None,
         actor: Actor::public(request_id, None),
+        rights: Rights::Public,
         request: Request { method: "POST".into(), path: "/".into(), host: "localhost".into(), ..Request::default() },
         event: None,
         record: Record::Full,

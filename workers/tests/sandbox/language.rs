@@ -116,7 +116,10 @@ fn one_script_finds_nothing_of_another() {
 fn a_trivial_run_is_quick() {
     use std::{sync::Arc, time::Instant};
 
-    use picloud_core::{id::InvocationId, run::InvocationType};
+    use picloud_core::{
+        id::InvocationId,
+        run::{InvocationType, Rights},
+    };
     use picloud_workers::sandbox::Input;
 
     use crate::support::{Memory, SANDBOX, on_a_script_thread};
@@ -132,6 +135,7 @@ fn a_trivial_run_is_quick() {
                 invocation: InvocationId::generate(),
                 request_id: None,
                 principal: None,
+                rights: Rights::Public,
                 event: None,
                 now: made.now,
                 seed: [0; 32],

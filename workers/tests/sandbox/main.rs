@@ -11,6 +11,7 @@ mod limits;
 mod memory;
 mod response;
 mod retry;
+mod rights;
 mod sdk;
 mod short;
 mod support;

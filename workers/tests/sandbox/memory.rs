@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use picloud_core::{id::InvocationId, limits::Limits, run::InvocationType};
+use picloud_core::{
+    id::InvocationId,
+    limits::Limits,
+    run::{InvocationType, Rights},
+};
 use picloud_workers::sandbox::{Input, memory};
 
 use crate::support::{Memory, SANDBOX, on_a_script_thread, script};
@@ -22,6 +26,7 @@ fn left_by(source: &str) -> isize {
                 invocation: InvocationId::generate(),
                 request_id: None,
                 principal: None,
+                rights: Rights::Public,
                 event: None,
                 now: made.now,
                 seed: [0; 32],

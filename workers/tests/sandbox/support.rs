@@ -12,7 +12,7 @@ use picloud_core::{
     event::FailureReason,
     id::{AppId, InvocationId, ScriptId, VersionId},
     limits::Limits,
-    run::{Answer, Failure, InvocationType, Program, Request},
+    run::{Answer, Failure, InvocationType, Program, Request, Rights},
 };
 use picloud_workers::{
     http,
@@ -118,6 +118,7 @@ pub struct Script {
     pub request: Request,
     pub event: Option<Arc<RawValue>>,
     pub principal: Option<picloud_workers::sandbox::PrincipalInfo>,
+    pub rights: Rights,
     pub now: DateTime<Utc>,
     pub cancelled: Arc<AtomicBool>,
     pub data: Memory,
@@ -144,6 +145,7 @@ pub fn script(source: &str) -> Script {
         },
         event: None,
         principal: None,
+        rights: Rights::Public,
         now: DateTime::from_timestamp(1_700_000_000, 0).expect("a time"),
         cancelled: Arc::default(),
         data: Memory::default(),
@@ -189,6 +191,7 @@ impl Script {
             invocation: InvocationId::generate(),
             request_id: None,
             principal: self.principal,
+            rights: self.rights,
             event: self.event,
             now: self.now,
             seed: [7; 32],

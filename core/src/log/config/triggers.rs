@@ -126,8 +126,16 @@ pub(super) async fn deleted(
     connection: &mut PgConnection,
     event: &trigger::Deleted,
     position: Position,
+    at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from state.trigger where id = $1", event.trigger.uuid()).execute(&mut *connection).await?;
+    sqlx::query!(
+        "update state.trigger set is_enabled = false, script_id = null, deleted_at = $2, position = $3 where id = $1",
+        event.trigger.uuid(),
+        at,
+        position.0
+    )
+    .execute(&mut *connection)
+    .await?;
     changed(connection, position).await
 }
 
@@ -147,7 +155,7 @@ pub(super) async fn fired(
     // A trigger that went meanwhile has nothing to be remembered.
     sqlx::query!(
         "insert into state.cron (trigger_id, settled_at, position)
-        select t.id, $2, $3 from state.trigger t where t.id = $1
+        select t.id, $2, $3 from state.trigger t where t.id = $1 and t.deleted_at is null
         on conflict (trigger_id) do update set settled_at = excluded.settled_at, position = excluded.position",
         event.trigger.uuid(),
         event.due_at,

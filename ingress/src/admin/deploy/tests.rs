@@ -61,6 +61,7 @@ fn app() -> App {
         scripts: vec![script],
         routes: vec![Route { id: Ulid(5).into(), definition, created_at: DateTime::UNIX_EPOCH, position: Position(4) }],
         triggers: Vec::new(),
+        gone_triggers: HashMap::new(),
         queues: BTreeMap::new(),
     }
 }

@@ -13,6 +13,7 @@ use picloud_core::{
     event::script::ScriptKind,
     id::InvocationId,
     limits::Limits,
+    policy::rights_in,
     routing::{decode, normalise_host},
     run::{self, Call, Finished, InvocationType, LogLine, Record, Request},
 };
@@ -121,6 +122,7 @@ pub(in crate::admin) async fn invoke(
         kind: InvocationType::Test,
         route: None,
         actor: caller.actor(),
+        rights: rights_in(&caller.principal, app.id),
         request,
         event: None,
         record: Record::Full,

@@ -3,6 +3,7 @@
 mod answer;
 mod options;
 
+use picloud_core::capability::Capability;
 use reqwest::Method;
 use rhai::{Dynamic, EvalAltResult, ImmutableString, Map};
 
@@ -11,6 +12,7 @@ use crate::sandbox::{
     current::{thrown, with_data},
     data::DataError,
     registry::Registry,
+    rights::need,
     value::kind_name,
 };
 
@@ -119,6 +121,7 @@ fn sending(
 
 impl Verb {
     fn make(self, url: &str, body: Option<&Dynamic>, options: Option<&Map>) -> Result<Map, Refused> {
+        need(self.call, Capability::AppHttpRequest)?;
         let mut asked = Asked::new(self.call, method(self.call, self.method)?, url)?;
         if let Some(options) = options {
             asked.options(options, &REQUEST_OPTIONS[2..])?;
@@ -132,6 +135,7 @@ impl Verb {
 
 fn request(options: Map) -> Result<Map, Refused> {
     const CALL: &str = "http::request";
+    need(CALL, Capability::AppHttpRequest)?;
     let text = |name: &str| match options.get(name).filter(|value| !value.is_unit()) {
         None => Ok(None),
         Some(value) => match value.read_lock::<ImmutableString>() {

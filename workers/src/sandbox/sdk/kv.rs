@@ -1,6 +1,7 @@
 //! `kv::`: values by key, in named collections of the app.
 
 use chrono::TimeDelta;
+use picloud_core::capability::Capability;
 use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map};
 use serde_json::value::RawValue;
 
@@ -8,6 +9,7 @@ use crate::sandbox::{
     current::{thrown, with, with_data},
     meter,
     registry::Registry,
+    rights::need,
     value::{ReadError, Room, WriteError, kind_name, read_json, write_json_exactly},
 };
 
@@ -69,6 +71,7 @@ pub(in crate::sandbox) fn register_methods(registry: &mut Registry) {
             "delete(collection: Collection, key: string) -> bool",
             "Removes the key; says whether it was there.",
             |c: &mut Collection, k: &str| {
+                need("kv::delete", Capability::AppKvWrite)?;
                 check_key("delete", k)?;
                 with_data(|data| data.kv_delete(&c.0, k))
             },
@@ -77,6 +80,7 @@ pub(in crate::sandbox) fn register_methods(registry: &mut Registry) {
             "increment(collection: Collection, key: string, by: int)",
             "Adds to the key's whole number, from 0 when there is none; never conflicts.",
             |c: &mut Collection, k: &str, by: INT| {
+                need("kv::increment", Capability::AppKvWrite)?;
                 check_key("increment", k)?;
                 with_data(|data| data.kv_increment(&c.0, k, by))
             },
@@ -95,12 +99,14 @@ pub(in crate::sandbox) fn register_methods(registry: &mut Registry) {
 
 impl Collection {
     fn get(&self, call: &str, key: &str) -> Result<Option<Dynamic>, Refused> {
+        need(format_args!("kv::{call}"), Capability::AppKvRead)?;
         check_key(call, key)?;
         let Some(stored) = with_data(|data| data.kv_get(&self.0, key))? else { return Ok(None) };
         value(call, key, &stored).map(Some)
     }
 
     fn set(&self, key: &str, value: &Dynamic, options: Option<&Map>) -> Result<(), Refused> {
+        need("kv::set", Capability::AppKvWrite)?;
         check_key("set", key)?;
         let ttl_s = options.map(ttl).transpose()?.flatten();
         let limits = meter::limits();
@@ -124,6 +130,7 @@ impl Collection {
     }
 
     fn list(&self, options: &Map) -> Result<Map, Refused> {
+        need("kv::list", Capability::AppKvRead)?;
         known("list", options, &["prefix", "limit", "cursor"])?;
         let prefix = text_option("list", options, "prefix")?.unwrap_or_default();
         let cursor = text_option("list", options, "cursor")?;
