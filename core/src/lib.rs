@@ -5,6 +5,7 @@
 
 pub mod capability;
 pub mod event;
+pub mod http_exception;
 pub mod id;
 pub mod keys;
 pub mod limits;

@@ -12,6 +12,7 @@ pub mod cron;
 pub mod dead_letter;
 pub mod domain;
 pub mod env;
+pub mod http_exception;
 pub mod invocation;
 pub mod kv;
 pub mod master_key;
@@ -173,6 +174,8 @@ catalogue! {
     DomainReleased(domain::Released) = "domain.released", Config;
     EnvSet(env::Set) = "env.set", Config;
     EnvDeleted(env::Deleted) = "env.deleted", Config;
+    HttpExceptionAllowed(http_exception::Allowed) = "http_exception.allowed", Config;
+    HttpExceptionRemoved(http_exception::Removed) = "http_exception.removed", Config;
     ScriptDeployed(script::Deployed) = "script.deployed", Config;
     ScriptActivated(script::Activated) = "script.activated", Config;
     ScriptDeleted(script::Deleted) = "script.deleted", Config;

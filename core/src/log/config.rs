@@ -5,6 +5,7 @@
 
 mod accounts;
 mod dead_letters;
+mod http_exceptions;
 mod triggers;
 
 use chrono::{DateTime, Utc};
@@ -84,6 +85,8 @@ pub(super) async fn fold(
         Event::DomainReleased(event) => domain_released(connection, event).await,
         Event::EnvSet(event) => env_set(connection, app, event, position).await,
         Event::EnvDeleted(event) => env_deleted(connection, app, event).await,
+        Event::HttpExceptionAllowed(event) => http_exceptions::allowed(connection, app, event, position, at).await,
+        Event::HttpExceptionRemoved(event) => http_exceptions::removed(connection, app, event).await,
         Event::ScriptDeployed(event) => script_deployed(connection, new, event, position, at).await,
         Event::ScriptActivated(event) => script_activated(connection, event, position).await,
         Event::ScriptPaused(event) => script_paused(connection, event.script, true, position).await,

@@ -174,6 +174,8 @@ impl<'a> Folded<'a> {
             | Event::DomainReleased(_)
             | Event::EnvSet(_)
             | Event::EnvDeleted(_)
+            | Event::HttpExceptionAllowed(_)
+            | Event::HttpExceptionRemoved(_)
             | Event::ScriptDeployed(_)
             | Event::ScriptActivated(_)
             | Event::ScriptDeleted(_)

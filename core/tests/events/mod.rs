@@ -99,6 +99,8 @@ fn a_kind_never_changes_its_class() {
         ("domain.released", Class::Config),
         ("env.set", Class::Config),
         ("env.deleted", Class::Config),
+        ("http_exception.allowed", Class::Config),
+        ("http_exception.removed", Class::Config),
         ("script.deployed", Class::Config),
         ("script.activated", Class::Config),
         ("script.deleted", Class::Config),

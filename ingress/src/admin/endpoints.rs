@@ -10,8 +10,8 @@ use axum::{
 use picloud_core::capability::Capability;
 
 use super::{
-    Plane, access, account, accounts, api_keys, apps, dead_letters, deploy, domains, env, events, instance,
-    invocations, kv, logs, members, node,
+    Plane, access, account, accounts, api_keys, apps, dead_letters, deploy, domains, env, events, http_exceptions,
+    instance, invocations, kv, logs, members, node,
     openapi::{
         self,
         contract::{self, Contract},
@@ -218,6 +218,14 @@ endpoints! {
     PUT "/api/v1/admin/apps/{app}/env/{name}", App(AppWriteScript), env::set;
     /// Deletes a configuration value.
     DELETE "/api/v1/admin/apps/{app}/env/{name}", App(AppWriteScript), env::delete;
+
+    /// Lists what an app's scripts may call besides the public internet.
+    GET "/api/v1/admin/apps/{app}/http_exceptions", App(AppRead), http_exceptions::list;
+    /// Lets an app's scripts call a host or a network that is not on the public internet.
+    /// What the platform itself listens on, and its database, stay out of reach.
+    POST "/api/v1/admin/apps/{app}/http_exceptions", Instance(InstanceManageSettings), http_exceptions::allow => 200 | 201, or 404;
+    /// Lets an app's scripts call it no more, from the next call on.
+    DELETE "/api/v1/admin/apps/{app}/http_exceptions/{exception}", Instance(InstanceManageSettings), http_exceptions::remove;
 
     /// Lists an app's scripts, without their sources.
     GET "/api/v1/admin/apps/{app}/scripts", App(AppRead), scripts::list;

@@ -24,6 +24,7 @@ mod env;
 mod etag;
 mod events;
 mod first;
+mod http_exceptions;
 mod instance;
 mod invocations;
 mod kv;

@@ -9,6 +9,7 @@ mod deploy;
 mod events;
 mod first_start;
 mod fixture;
+mod http_exceptions;
 mod invocations;
 mod kv;
 mod logs;

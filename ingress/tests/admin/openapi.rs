@@ -275,6 +275,14 @@ async fn apps_scripts_and_routes_are_answered_as_documented(pool: PgPool) {
     owner.post(&format!("{shop}/domains"), json!({ "host": "a.test" }), 200).await;
     owner.get(&format!("{shop}/domains"), 200).await;
     owner.ask(Method::DELETE, &format!("{shop}/domains/a.test"), None, 204).await;
+    let http_exceptions = format!("{shop}/http_exceptions");
+    owner.post(&http_exceptions, json!({ "target": "nas.lan:5000" }), 201).await;
+    owner.post(&http_exceptions, json!({ "target": "nas.lan:5000" }), 200).await;
+    owner.post(&http_exceptions, json!({ "target": "*" }), 422).await;
+    owner.post("/api/v1/admin/apps/none/http_exceptions", json!({ "target": "nas.lan" }), 404).await;
+    owner.get(&http_exceptions, 200).await;
+    owner.ask(Method::DELETE, &format!("{http_exceptions}/nas.lan:5000"), None, 204).await;
+    owner.ask(Method::DELETE, &format!("{http_exceptions}/nas.lan:5000"), None, 404).await;
     owner.ask(Method::PUT, &format!("{shop}/env/B"), Some(json!({ "value": "2" })), 200).await;
     owner.get(&format!("{shop}/env"), 200).await;
     owner.ask(Method::DELETE, &format!("{shop}/env/B"), None, 204).await;

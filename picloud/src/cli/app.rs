@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Output,
     args::{App, Global},
-    path, print, prompt,
+    http_exceptions, path, print, prompt,
 };
 use crate::failure::Failure;
 
@@ -33,6 +33,7 @@ pub(super) async fn run(global: &Global, command: &App) -> Result<(), Failure> {
                 client.send_json(Method::PATCH, &path::admin(&["apps", app]), &json!({ "slug": slug })).await?;
             print::outcome(global.output, &renamed, &format!("The app is `{slug}` now; `{app}` leads to it."));
         }
+        App::Http(command) => http_exceptions::run(global, &client, command).await?,
         App::Pause { app } => {
             client.send(client.request(Method::POST, &path::admin(&["apps", app, "pause"]))).await?;
             print::done(global.output, &format!("Paused {app}: calls get 503 until `picloud app resume {app}`."));

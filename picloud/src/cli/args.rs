@@ -316,6 +316,9 @@ pub enum App {
         /// Its new name in URLs
         slug: String,
     },
+    /// What its scripts may call with `http::` besides the public internet
+    #[command(subcommand)]
+    Http(Http),
     /// Let its scripts run no more: calls get 503
     Pause {
         /// By slug or id
@@ -355,6 +358,33 @@ pub struct Login {
     /// Remember an API key (typed, or from stdin) instead of signing in with a password
     #[arg(long)]
     pub key: bool,
+}
+
+/// `picloud app http`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Http {
+    /// Show it
+    Ls {
+        /// By slug or id
+        app: String,
+    },
+    /// Let them call a host or a network; never the platform itself
+    #[command(after_help = "Examples:\n  picloud app http allow shop nas.lan:5000\n  \
+                            picloud app http allow shop 192.168.0.0/24\n\n\
+                            A host is meant as URLs name it; a network is meant by its addresses, whatever name leads there.")]
+    Allow {
+        /// By slug or id
+        app: String,
+        /// A host or a network, maybe with a port
+        target: String,
+    },
+    /// Let them call it no more
+    Rm {
+        /// By slug or id
+        app: String,
+        /// As it is listed
+        target: String,
+    },
 }
 
 /// `picloud member`.

@@ -14,6 +14,7 @@ mod doctor;
 mod env;
 mod events;
 mod follow;
+mod http_exceptions;
 mod invoke;
 mod key;
 mod login;

@@ -78,8 +78,8 @@ async fn serve(
         // What was killed cannot come back: the idempotency keys it held, and its runs, are free at once.
         node::revoke_all(&database.pool).await.context("failed to retire the nodes before this one")?;
     }
-    let http = outside::client(listeners.addresses(), [&database.pool.connect_options(), &database.direct]).await;
-    let platform = Platform::start(database.pool.clone(), database.direct.clone(), master, http).await?;
+    let own = outside::forbidden(listeners.addresses(), [&database.pool.connect_options(), &database.direct]).await;
+    let platform = Platform::start(database.pool.clone(), database.direct.clone(), master, own).await?;
     let is_first_start = local_profile::settle(config, &platform).await?;
     // The tail may not have read yet what the first start has just written; without it the first key is not known.
     platform.setup.reached(platform.tail.position().max(platform.committer.head())).await;

@@ -2,21 +2,30 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use picloud_projections::setup::LiveSetup;
 use picloud_workers::http::{Client, Settings, SystemResolver};
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::lookup_host;
 use tracing::warn;
 
-/// One client for a node that listens there and has these ways to its database.
-pub(super) async fn client(listening: Vec<SocketAddr>, databases: [&PgConnectOptions; 2]) -> Client {
+/// The platform's own addresses of a node that listens there and has these ways to its database.
+pub(super) async fn forbidden(listening: Vec<SocketAddr>, databases: [&PgConnectOptions; 2]) -> Arc<[SocketAddr]> {
     let mut forbidden = listening;
     for database in databases {
         forbidden.extend(addresses(database).await);
     }
+    forbidden.into()
+}
+
+/// One client for a node. What each app may call besides the public internet is looked up at every call, so that what is
+/// taken away is gone with the next one.
+pub(super) fn client(forbidden: Arc<[SocketAddr]>, setup: &LiveSetup) -> Client {
+    let setup = setup.clone();
     Client::new(Settings {
-        forbidden: forbidden.into(),
-        // No app has exceptions yet.
-        exceptions_of: Arc::new(|_| Arc::default()),
+        forbidden,
+        exceptions_of: Arc::new(move |app| {
+            setup.get().apps.get(&app).map_or_else(Arc::default, |app| Arc::clone(&app.may_call))
+        }),
         resolver: Arc::new(SystemResolver::default()),
     })
 }

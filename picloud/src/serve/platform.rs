@@ -1,6 +1,7 @@
 //! What a node is made of, joined: the log and its tail, the setup, the runner, and who keeps house.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     thread::available_parallelism,
     time::{Duration, Instant},
@@ -16,7 +17,6 @@ use picloud_core::{
 use picloud_ingress::auth::Auth;
 use picloud_projections::setup::LiveSetup;
 use picloud_workers::{
-    http::Client,
     outbox::{self, Dispatcher, DispatcherParts},
     pool::{self, Pool},
     runner::{Runner, RunnerParts},
@@ -35,7 +35,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::housekeeping;
+use super::{housekeeping, outside};
 
 /// A lost claim is found again, so nobody waits for the disk; and claims look things up, however empty the tables were when
 /// their plans were made.
@@ -76,7 +76,7 @@ pub struct Platform {
 
 impl Platform {
     /// Joins a node on a database whose schema is current. `direct` is for the committer and LISTEN, which need
-    /// connections of their own; scripts call others with `http`.
+    /// connections of their own; `own` addresses are what no script may call.
     ///
     /// # Errors
     /// When the database refuses, or the master key is not the one it was first started with.
@@ -84,7 +84,7 @@ impl Platform {
         database: PgPool,
         direct: PgConnectOptions,
         master: MasterKey,
-        http: Client,
+        own: Arc<[SocketAddr]>,
     ) -> anyhow::Result<Self> {
         let keyring = Keyring::open(master, database.clone()).await?;
         let history = schema::history(&database).await.context("failed to ask for the log's history")?;
@@ -120,7 +120,7 @@ impl Platform {
             node,
             keyring: keyring.clone(),
             database: database.clone(),
-            http,
+            http: outside::client(own, &setup),
         });
         let parts = DispatcherParts {
             runner: runner.clone(),

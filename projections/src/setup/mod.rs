@@ -4,6 +4,7 @@
 //! that app's part anew, the others are shared with the picture before.
 
 mod accounts;
+mod http_exceptions;
 mod live;
 mod load;
 mod rights;
@@ -18,6 +19,7 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     capability::Capability,
     event::{Actor, route::Definition, script::ScriptKind, trigger::Registrant},
+    http_exception::Exception,
     id::{AccountId, ApiKeyId, AppId, DomainId, RouteId, ScriptId, SessionId, TriggerId, VersionId},
     limits::Limits,
     log::Position,
@@ -65,6 +67,10 @@ pub struct App {
     pub env: Arc<BTreeMap<String, String>>,
     /// The event that last changed each of them.
     pub env_positions: BTreeMap<String, Position>,
+    /// What its scripts may call besides the public internet, in order of their texts.
+    pub http_exceptions: Vec<HttpException>,
+    /// The same for whoever makes the calls.
+    pub may_call: Arc<[Exception]>,
     /// Its scripts, in order of their names.
     pub scripts: Vec<Script>,
     /// Its routes, in order of their paths.
@@ -95,6 +101,15 @@ pub struct Domain {
     pub id: DomainId,
     /// The name or wildcard.
     pub host: String,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A host or a network that an app's scripts may call though it is not on the public internet.
+#[derive(Clone, Debug)]
+pub struct HttpException {
+    /// As [`Exception`] writes it.
+    pub target: String,
     /// Since when.
     pub created_at: DateTime<Utc>,
 }

@@ -5,42 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::IpNet;
+use picloud_core::http_exception::Exception;
 
 use super::{
     Failure,
     address::{is_public, plain},
 };
-
-/// Something that is not on the public internet and may be called all the same.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Exception {
-    /// A host by the name or address that a URL gives it, whatever that leads to.
-    Host {
-        /// Lower case, without brackets.
-        host: String,
-        /// Only this port.
-        port: Option<u16>,
-    },
-    /// Every address of a network, whichever name leads there.
-    Network {
-        /// Its addresses.
-        network: IpNet,
-        /// Only this port.
-        port: Option<u16>,
-    },
-}
-
-impl Exception {
-    fn covers(&self, name: &str, address: SocketAddr) -> bool {
-        match self {
-            Self::Host { host, port } => host == name && port.is_none_or(|port| port == address.port()),
-            Self::Network { network, port } => {
-                network.contains(&address.ip()) && port.is_none_or(|port| port == address.port())
-            }
-        }
-    }
-}
 
 /// Decides for one app.
 #[derive(Clone, Debug)]

@@ -57,6 +57,8 @@ fn app() -> App {
         members: BTreeMap::new(),
         domains: vec![Domain { id: Ulid(4).into(), host: "shop.test".to_owned(), created_at: DateTime::UNIX_EPOCH }],
         env_positions: BTreeMap::new(),
+        http_exceptions: Vec::new(),
+        may_call: Arc::default(),
         env: Arc::new(BTreeMap::from([("a".to_owned(), "1".to_owned())])),
         scripts: vec![script],
         routes: vec![Route { id: Ulid(5).into(), definition, created_at: DateTime::UNIX_EPOCH, position: Position(4) }],

@@ -73,6 +73,7 @@ fn in_path(path: &str, name: &str) -> Value {
         "app" => "Id or slug.",
         "account" => "Id or address.",
         "domain" => "Id or host.",
+        "exception" => "The host or network, with the port if there is one.",
         "script" => "Id or name.",
         "version" => "Id or number.",
         "collection" | "name" => "Its name.",
