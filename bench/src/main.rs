@@ -7,6 +7,7 @@ mod admin;
 mod append;
 mod calls;
 mod idle;
+mod outbox;
 mod peer;
 mod process;
 mod report;
@@ -42,9 +43,11 @@ struct Arguments {
     /// Callers at once, for the calls.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     connections: Vec<usize>,
-    /// Only these parts: append, calls, admin, idle.
+    /// Only these parts: append, calls, admin, outbox, idle.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    #[command(flatten)]
+    outbox: outbox::Options,
 }
 
 #[derive(Subcommand)]
@@ -109,10 +112,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         admin::measure(&bench, &cluster, &mut report).await?;
         cluster.stop().await?;
     }
+    if wants("outbox") {
+        let cluster = Embedded::start(&bench.work.join("outbox"), &Search::system()).await?;
+        let measured = outbox::measure(&bench, &arguments.outbox, &cluster, &mut report).await;
+        cluster.stop().await?;
+        if let Err(error) = measured {
+            report.failed("outbox", &error);
+        }
+    }
     if wants("idle") {
         idle::measure(&bench, &mut report).await?;
     }
 
     report.print();
-    report.save(&arguments.json)
+    report.save(&arguments.json)?;
+    report.verdict()
 }

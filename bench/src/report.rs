@@ -1,8 +1,8 @@
 //! What was measured, as a table for people and as JSON.
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fmt::Display, fs, path::Path, process::Command};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
@@ -32,6 +32,12 @@ pub struct Report {
     settings: String,
     at: String,
     lines: Vec<Line>,
+    /// What has to be known to read the lines.
+    notes: Vec<String>,
+    /// What could not be measured, and why.
+    failures: Vec<String>,
+    /// What does not fit into a table.
+    details: BTreeMap<String, serde_json::Value>,
 }
 
 impl Report {
@@ -45,6 +51,9 @@ impl Report {
             ),
             at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             lines: Vec::new(),
+            notes: Vec::new(),
+            failures: Vec::new(),
+            details: BTreeMap::new(),
         }
     }
 
@@ -52,6 +61,35 @@ impl Report {
     pub fn add(&mut self, line: Line) {
         eprintln!("  {:<58} {:>10} {:<8} {}", line.what, number(line.median), line.unit, line.ratios.join(", "));
         self.lines.push(line);
+    }
+
+    /// Takes lines in, in order.
+    pub fn add_all(&mut self, lines: impl IntoIterator<Item = Line>) {
+        lines.into_iter().for_each(|line| self.add(line));
+    }
+
+    /// Something that has to be known to read the lines.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Something for the JSON alone.
+    pub fn detail(&mut self, name: impl Into<String>, detail: impl Serialize) {
+        let detail = serde_json::to_value(detail).expect("details are plain data with text for keys");
+        self.details.insert(name.into(), detail);
+    }
+
+    /// Something could not be measured; what was measured is reported all the same.
+    pub fn failed(&mut self, what: impl Display, error: &anyhow::Error) {
+        let failure = format!("{what}: {error:#}");
+        eprintln!("  failed: {failure}");
+        self.failures.push(failure);
+    }
+
+    /// An error if there was a failure.
+    pub fn verdict(&self) -> anyhow::Result<()> {
+        ensure!(self.failures.is_empty(), "failed to measure {}", self.failures.join("; "));
+        Ok(())
     }
 
     pub fn print(&self) {
@@ -68,6 +106,9 @@ impl Report {
             ]);
         }
         println!("{}\n{}\n{table}", self.machine, self.settings);
+        for note in &self.notes {
+            println!("- {note}");
+        }
     }
 
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
@@ -107,7 +148,8 @@ impl Line {
     }
 }
 
-fn number(value: f64) -> String {
+/// As it is shown.
+pub fn number(value: f64) -> String {
     if value.abs() >= 1_000.0 {
         let whole = format!("{value:.0}");
         let mut grouped = String::new();
