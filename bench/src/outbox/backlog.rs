@@ -85,6 +85,7 @@ fn commit(instance: &Instance, node: Node) -> Commit {
         payload: Plain::Request(Kept::of(&request, None, Record::Full).into()).seal(item, &instance.key),
         is_watched: true,
         replay_of: None,
+        handles: None,
     };
     let actor = Actor { kind: ActorKind::Public, id: None, request_id: None, address: Some("127.0.0.1".to_owned()) };
     // What a caller's token hashes to; nobody asks.

@@ -73,15 +73,16 @@ async fn insert(instance: &Instance, count: usize) -> anyhow::Result<()> {
                         || right(replace(gen_random_uuid()::text, '-', ''), 20))::uuid as id
                 from generate_series($2::bigint, $3::bigint - 1) as n
             ), item as (
-                insert into state.outbox (id, app_id, event, data, actor, cause, root, depth, enqueued_at, lane, priority,
-                    due_at, is_watched, position)
-                select n.id, t.app_id, gen_random_uuid(),
+                insert into state.outbox (id, app_id, gate, event, data, actor, cause, root, depth, enqueued_at, lane,
+                    priority, due_at, is_watched, position)
+                select n.id, t.app_id, t.gate, gen_random_uuid(),
                     (t.data::jsonb || jsonb_build_object('due_at', n.due_at, 'is_watched', false))::json,
                     t.actor, t.cause, t.root, t.depth, t.enqueued_at, null, 0, n.due_at, false, t.position
                 from template t cross join names n
-                returning id, app_id, priority, due_at
+                returning id, app_id, gate, priority, due_at
             )
-            insert into live.delayed (item, app_id, priority, due_at) select id, app_id, priority, due_at from item",
+            insert into live.delayed (item, app_id, gate, priority, due_at)
+            select id, app_id, gate, priority, due_at from item",
         )
         .bind(instance.app.uuid())
         .bind(begun as i64)
@@ -121,10 +122,10 @@ fn execution_ms(plan: &Value) -> f64 {
 
 async fn plan(instance: &Instance) -> anyhow::Result<Value> {
     // As the service's own connections for claims are.
-    let settings = [("jit", "off"), ("enable_seqscan", "off")];
+    let settings = [("jit", "off"), ("enable_seqscan", "off"), ("enable_bitmapscan", "off"), ("enable_sort", "off")];
     let pool: PgPool =
         PgPoolOptions::new().max_connections(1).connect_with(instance.options.clone().options(settings)).await?;
-    let nobody = Turn { app: instance.app, after: i64::MAX };
+    let nobody = Turn { app: instance.app, gate: instance.script.into(), after: i64::MAX };
     outbox::claim(&pool, NodeEpoch::generate(), &[nobody], 1).await?;
     let mut connection = pool.acquire().await?;
     let name: String = sqlx::query_scalar(
@@ -134,8 +135,9 @@ async fn plan(instance: &Instance) -> anyhow::Result<Value> {
     .await
     .context("the claim is no prepared statement")?;
     let explain = format!(
-        "explain (analyze, buffers, format json) execute {name} ('{{{}}}', '{{{}}}', 200, '{}')",
+        "explain (analyze, buffers, format json) execute {name} ('{{{}}}', '{{{}}}', '{{{}}}', 200, '{}', null)",
         instance.app.uuid(),
+        instance.script.uuid(),
         i64::MIN,
         NodeEpoch::generate().uuid()
     );

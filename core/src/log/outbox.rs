@@ -129,12 +129,14 @@ async fn claim_with(
             cross join lateral (
                 select r.item from live.ready r
                 where r.app_id = t.app and r.gate = t.gate and r.rank > t.after
-                order by r.rank
+                -- As the index has them: rows that are known to be alike are not sorted.
+                order by r.app_id, r.gate, r.rank
                 limit $4
                 for update skip locked
             ) r
         ), picked as (
-            delete from live.ready r using wanted w where r.item = w.item returning r.item, r.rank
+            -- Arrays, here and below: joins of these would compare each with each.
+            delete from live.ready r where r.item = any (array(select item from wanted)) returning r.item, r.rank
         ), leased as (
             insert into live.lease (item, epoch, gate) select item, $5, $6 from picked
             on conflict (item) do nothing returning item
@@ -143,8 +145,10 @@ async fn claim_with(
             o.actor as "actor!: Json<Actor>", o.root, o.depth as "depth!", o.enqueued_at as "enqueued_at!",
             o.failed as "failed!: Json<Vec<Attempt>>"
         from picked p
-        join leased l on l.item = p.item
-        join state.outbox o on o.id = p.item and o.ended_at is null
+        cross join lateral (
+            select * from state.outbox o where o.id = p.item and o.ended_at is null offset 0
+        ) o
+        where p.item = any (array(select item from leased))
         order by p.rank"#,
         &apps,
         &gates,

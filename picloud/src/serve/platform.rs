@@ -39,8 +39,15 @@ use super::{housekeeping, outside};
 
 /// A lost claim is found again, so nobody waits for the disk; and claims look things up, however empty the tables were when
 /// their plans were made.
-const CLAIMS: [(&str, &str); 4] =
-    [("synchronous_commit", "off"), ("jit", "off"), ("enable_seqscan", "off"), ("statement_timeout", "10s")];
+const CLAIMS: [(&str, &str); 6] = [
+    ("synchronous_commit", "off"),
+    ("jit", "off"),
+    ("enable_seqscan", "off"),
+    // However many wait: their index has them in order.
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
+    ("statement_timeout", "10s"),
+];
 
 /// A node at work. Everything in it is shared; [`Platform::stop`] ends it in order.
 pub struct Platform {

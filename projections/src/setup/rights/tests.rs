@@ -190,6 +190,8 @@ fn triggered(world: &mut World, registrant: Registrant, deployed_by: Actor) -> (
         domains: Vec::new(),
         env: Arc::default(),
         env_positions: BTreeMap::new(),
+        http_exceptions: Vec::new(),
+        may_call: Arc::default(),
         scripts: vec![script_of],
         routes: Vec::new(),
         triggers: Vec::new(),
