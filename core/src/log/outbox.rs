@@ -4,9 +4,13 @@
 //! None of these statements takes the log's lock. The committer alone ends a lease by ending its item; the database's clock
 //! alone says what is due.
 
+mod upkeep;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool, types::Json};
 use uuid::Uuid;
+
+pub use upkeep::{recover, sweep, vacuum};
 
 use super::settle;
 use crate::{
@@ -272,24 +276,4 @@ pub async fn orphans(pool: &PgPool) -> Result<Vec<Item>, sqlx::Error> {
     .fetch_all(pool)
     .await?;
     Ok(rows.into_iter().map(Item::from).collect())
-}
-
-/// Forgets what is over: outcomes that nobody can ask for any more, leases and turns of items that are gone.
-///
-/// # Errors
-/// When the database cannot be asked.
-pub async fn sweep(pool: &PgPool) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from state.outbox where ended_at < now() - interval '1 day'").execute(pool).await?;
-    sqlx::query!("delete from live.status_token where expires_at < now()").execute(pool).await?;
-    // What a deleted app left behind, and what was claimed while it was cancelled.
-    sqlx::query!("delete from state.outbox o using state.deleted_app d where d.id = o.app_id").execute(pool).await?;
-    sqlx::query!("delete from live.lease l where not exists (select from state.outbox o where o.id = l.item)")
-        .execute(pool)
-        .await?;
-    sqlx::query!("delete from live.delayed d using state.deleted_app a where a.id = d.app_id").execute(pool).await?;
-    sqlx::query!("delete from state.dead_letter l using state.deleted_app a where a.id = l.app_id")
-        .execute(pool)
-        .await?;
-    sqlx::query!("delete from live.ready r using state.deleted_app a where a.id = r.app_id").execute(pool).await?;
-    Ok(())
 }

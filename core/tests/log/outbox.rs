@@ -348,3 +348,29 @@ async fn a_story_comes_to_the_same_in_one_commit_and_in_many(database: PgPool) {
     assert_eq!(shape(cut, many), [(Some(0), 0, None), (Some(1), 2, None), (Some(3), 1, Some("delivered".to_owned()))]);
     node.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_may_run_follows_from_what_is_pending(database: PgPool) {
+    let node = TestNode::start(&database).await;
+    let app = AppId::generate();
+    let [now, later, first, behind, running] = ids();
+    let tomorrow = Utc::now() + TimeDelta::days(1);
+    owe(&node, app, vec![owed(running)]).await;
+    assert_eq!(claim(&node, app, 1).await, [running]);
+    owe(
+        &node,
+        app,
+        vec![owed(now), Enqueued { due_at: Some(tomorrow), ..owed(later) }, in_lane(first, "a"), in_lane(behind, "a")],
+    )
+    .await;
+    assert_eq!(outbox::recover(&database).await.unwrap(), 0, "nothing was lost");
+    sqlx::query("truncate live.ready, live.delayed").execute(&database).await.unwrap();
+    assert!(claim(&node, app, 10).await.is_empty());
+    assert_eq!(outbox::recover(&database).await.unwrap(), 3);
+    assert_eq!(claim(&node, app, 10).await, [now, first]);
+    let delayed: i64 = sqlx::query_scalar("select count(*) from live.delayed").fetch_one(&database).await.unwrap();
+    assert_eq!(delayed, 1);
+    finish(&node, first, vec![delivered(app, first)]).await.unwrap();
+    assert_eq!(claim(&node, app, 10).await, [behind]);
+    node.stop().await;
+}

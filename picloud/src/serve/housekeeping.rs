@@ -58,13 +58,13 @@ impl House {
                     continue;
                 }
             }
-            if let Err(error) = self.lead(beat % CHORES_EVERY == 0).await {
+            if let Err(error) = self.lead(beat).await {
                 warn!(error = format!("{error:#}"), "Failed to keep house");
             }
         }
     }
 
-    async fn lead(&self, chores: bool) -> anyhow::Result<()> {
+    async fn lead(&self, beat: u64) -> anyhow::Result<()> {
         let mut connection = self.database.acquire().await.context("failed to get a connection")?;
         let mut transaction = connection.begin().await?;
         // Of the transaction, so that it works through a pooler too.
@@ -86,7 +86,14 @@ impl House {
         if taken > 0 {
             info!(items = taken, "Took over what dead nodes were running");
         }
-        if chores {
+        outbox::vacuum(&self.database).await.context("failed to clean up behind the outbox")?;
+        if beat == 0 {
+            let recovered = outbox::recover(&self.database).await.context("failed to look for lost items")?;
+            if recovered > 0 {
+                warn!(items = recovered, "Items of the outbox were pending, and nothing let them run: they may now");
+            }
+        }
+        if beat % CHORES_EVERY == 0 {
             partitions::ensure_ahead(&mut transaction, self.committer.head())
                 .await
                 .context("failed to make room in the log")?;
