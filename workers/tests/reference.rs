@@ -12,6 +12,12 @@ const INTRODUCTION: &str = include_str!("reference/introduction.md");
 /// In the order of their use, with what each is for.
 const MODULES: &[(&str, &str)] = &[
     ("kv", "Values under keys, in collections. Written when the run commits, or not at all when it throws."),
+    ("pubsub", "Messages to whoever listens, published when the run commits, or not at all when it throws."),
+    (
+        "queue",
+        "Messages that are worked on by triggers of kind `queue`, each until it succeeds or is a dead letter. Sent when the run \
+         commits, or not at all when it throws.",
+    ),
     (
         "http",
         "Calls to the public internet. They happen at once and cannot be taken back: what the run has read is checked before, \

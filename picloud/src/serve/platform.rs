@@ -127,6 +127,7 @@ impl Platform {
             node,
             keyring: keyring.clone(),
             database: database.clone(),
+            setup: setup.clone(),
             http: outside::client(own, &setup),
         });
         let parts = DispatcherParts {

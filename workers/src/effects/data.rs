@@ -1,10 +1,11 @@
 //! The calls of a script, answered from the overlay.
 
 use chrono::{DateTime, Utc};
+use picloud_core::event::message::Sent;
 use serde_json::value::RawValue;
 
 use super::{
-    Effects, Outside, Source,
+    Effects, Outside, Setup, Source,
     overlay::Pending,
     write::{Shown, Write, is_over, number, sum},
 };
@@ -13,7 +14,7 @@ use crate::{
     sandbox::{Data, DataError, KvPage},
 };
 
-impl<S: Source + Outside> Data for Effects<S> {
+impl<S: Source + Outside + Setup> Data for Effects<S> {
     fn kv_get(&mut self, collection: &str, key: &str) -> Result<Option<Box<RawValue>>, DataError> {
         let plus = match self.pending(collection, key).map(|write| write.shown(self.now)) {
             Some(Shown::Known(value)) => return Ok(value.map(ToOwned::to_owned)),
@@ -72,6 +73,14 @@ impl<S: Source + Outside> Data for Effects<S> {
         cursor: Option<&str>,
     ) -> Result<KvPage, DataError> {
         self.list(collection, prefix, limit, cursor)
+    }
+
+    fn publish(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError> {
+        self.published(topic, message)
+    }
+
+    fn send(&mut self, message: Sent) -> Result<(), DataError> {
+        self.sent(message)
     }
 
     fn http(&mut self, request: Request) -> Result<Answer, DataError> {

@@ -27,6 +27,8 @@ pub struct Effects<S> {
     pub(super) budget: Budget,
     pub(super) collections: BTreeMap<String, BTreeMap<String, Entry>>,
     pub(super) ranges: Vec<Range>,
+    /// What no later write takes back, in order.
+    pub(super) said: Vec<(u64, Event)>,
     /// The head at which everything read so far held.
     pub(super) snapshot: Option<Position>,
     pub(super) asked: usize,
@@ -71,7 +73,7 @@ pub(super) struct Range {
 /// What a run comes to when it is done.
 #[derive(Debug)]
 pub struct Wanted {
-    /// One for each key written, in the order of their last writes.
+    /// One for each key written, in the order of their last writes, and what was said between them.
     pub events: Vec<Event>,
     /// What all of it was based on.
     pub reads: Vec<Read>,
@@ -88,6 +90,7 @@ impl<S: Source> Effects<S> {
             budget: Budget::new(limits),
             collections: BTreeMap::new(),
             ranges: Vec::new(),
+            said: Vec::new(),
             snapshot: None,
             asked: 0,
             validated: 0,
@@ -176,6 +179,7 @@ impl<S: Source> Effects<S> {
                     Some((order, write.into_event(collection.clone(), key)))
                 })
             })
+            .chain(self.said)
             .collect();
         writes.sort_by_key(|(order, _)| *order);
         Wanted { events: writes.into_iter().map(|(_, event)| event).collect(), reads }

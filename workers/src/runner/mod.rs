@@ -11,6 +11,7 @@ mod enqueue;
 mod outside;
 mod patience;
 mod recording;
+mod setup;
 mod source;
 mod told;
 
@@ -23,6 +24,7 @@ use picloud_core::{
     log::{Committer, Node},
     run::{Call, Diagnostic, Finished, Invoker, Owed, Unavailable},
 };
+use picloud_projections::setup::LiveSetup;
 use sqlx::PgPool;
 use tokio::{runtime::Handle, time::timeout_at};
 use tokio_util::task::TaskTracker;
@@ -60,6 +62,8 @@ pub struct RunnerParts {
     pub keyring: Keyring,
     /// Where they read.
     pub database: PgPool,
+    /// How their apps are set up.
+    pub setup: LiveSetup,
     /// How they call others.
     pub http: Client,
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use chrono::{DateTime, Utc};
+use picloud_core::event::message::Sent;
 use serde_json::value::RawValue;
 
 use crate::http;
@@ -38,6 +39,12 @@ pub trait Data: Any + Send {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<KvPage, DataError>;
+
+    /// Publishes a message once the run has committed.
+    fn publish(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError>;
+
+    /// Sends a message to a queue once the run has committed. That nobody takes from it is [`DataError::Refused`].
+    fn send(&mut self, message: Sent) -> Result<(), DataError>;
 
     /// Calls outside. What went wrong out there is [`DataError::Refused`], without naming the call.
     fn http(&mut self, request: http::Request) -> Result<http::Answer, DataError>;

@@ -5,5 +5,6 @@ mod counted;
 mod kept_apart;
 mod model;
 mod repeatable;
+mod said;
 mod store;
 mod writes;

@@ -13,7 +13,7 @@ use picloud_core::{
     log::{Position, Read},
 };
 use picloud_workers::{
-    effects::{Effects, Outcome, Outside, Source, SourceError, Stored},
+    effects::{Effects, Outcome, Outside, Setup, Source, SourceError, Stored},
     http::{Answer, Request},
 };
 use serde_json::value::RawValue;
@@ -176,6 +176,12 @@ impl Source for Store {
         let mut inner = self.lock();
         inner.checks += 1;
         if reads.iter().all(|read| inner.holds(read)) { Ok(inner.head) } else { Err(SourceError::Conflict) }
+    }
+}
+
+impl Setup for Store {
+    fn has_consumer(&self, queue: &str) -> bool {
+        queue != "nobodys"
     }
 }
 

@@ -8,6 +8,7 @@ mod effects;
 mod fair;
 mod increments;
 mod lifetime;
+mod messages;
 mod once;
 mod outside;
 mod recorded;

@@ -15,6 +15,7 @@ use picloud_core::{
     log::{Commit, Committer, CommitterConfig, NewEvent, Node, Position, Recorded, Tail, read::Reader},
     run::{Call, Failure, Finished, InvocationType, Invoker as _, Program, Record, Request, Rights, Unavailable},
 };
+use picloud_projections::setup::LiveSetup;
 use picloud_workers::{
     http::{self, Client, Exception, SystemResolver},
     pool::{Pool, Settings},
@@ -46,7 +47,8 @@ pub struct TestNode {
     pub reader: Reader,
     pub pool: PgPool,
     listen: PgPool,
-    tasks: [JoinHandle<()>; 2],
+    pub setup: LiveSetup,
+    tasks: [JoinHandle<()>; 3],
 }
 
 /// What nodes of one cluster share besides the database.
@@ -75,6 +77,7 @@ impl Cluster {
         let (sender, local) = mpsc::unbounded_channel();
         let (tail, tail_task) = Tail::start(pool.clone(), listen.clone(), node.epoch(), local).await.unwrap();
         let (committer, task) = Committer::start(options, node.epoch(), CommitterConfig::default(), sender, None);
+        let (setup, setup_task) = LiveSetup::start(pool.clone(), &tail).await.unwrap();
         let runner = Runner::new(RunnerParts {
             sandbox: SANDBOX.clone(),
             pool: Pool::new(settings).unwrap(),
@@ -82,10 +85,12 @@ impl Cluster {
             node,
             keyring: keyring.clone(),
             database: pool.clone(),
+            setup: setup.clone(),
             http: loopback_client(),
         });
         let reader = Reader::new(pool.clone());
-        TestNode { runner, node, committer, keyring, tail, reader, pool, listen, tasks: [task, tail_task] }
+        let tasks = [task, tail_task, setup_task];
+        TestNode { runner, node, committer, keyring, tail, reader, pool, setup, listen, tasks }
     }
 }
 

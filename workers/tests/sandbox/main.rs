@@ -9,6 +9,7 @@ mod kv;
 mod language;
 mod limits;
 mod memory;
+mod messages;
 mod response;
 mod retry;
 mod rights;

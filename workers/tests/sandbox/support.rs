@@ -9,7 +9,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use picloud_core::{
-    event::FailureReason,
+    event::{
+        Event, FailureReason,
+        message::{Published, Sent},
+    },
     id::{AppId, InvocationId, ScriptId, VersionId},
     limits::Limits,
     run::{Answer, Failure, InvocationType, Program, Request, Rights},
@@ -33,6 +36,10 @@ pub struct Memory {
     /// What calls outside are answered, one after another; then there is nobody.
     pub answers: VecDeque<http::Answer>,
     pub called: Vec<http::Request>,
+    /// What was published and sent, in order: as events.
+    pub said: Vec<Event>,
+    /// The queues that somebody takes messages from.
+    pub queues: Vec<&'static str>,
 }
 
 impl Memory {
@@ -93,6 +100,21 @@ impl Data for Memory {
         let cursor = (items.len() > limit).then(|| items[limit - 1].0.clone());
         items.truncate(limit);
         Ok(KvPage { items, cursor })
+    }
+
+    fn publish(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError> {
+        self.check()?;
+        self.said.push(Published { topic: topic.to_owned(), message }.into());
+        Ok(())
+    }
+
+    fn send(&mut self, message: Sent) -> Result<(), DataError> {
+        self.check()?;
+        if !self.queues.contains(&message.queue.as_str()) {
+            return Err(DataError::Refused(format!("nobody takes from {}", message.queue)));
+        }
+        self.said.push(message.into());
+        Ok(())
     }
 
     fn pause(&self, sleep: &mut dyn FnMut()) -> Result<(), DataError> {

@@ -5,12 +5,13 @@ use picloud_core::capability::Capability;
 use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map};
 use serde_json::value::RawValue;
 
+use super::stored::stored;
 use crate::sandbox::{
     current::{thrown, with, with_data},
     meter,
     registry::Registry,
     rights::need,
-    value::{ReadError, Room, WriteError, kind_name, read_json, write_json_exactly},
+    value::{ReadError, Room, kind_name, read_json},
 };
 
 type Refused = Box<EvalAltResult>;
@@ -111,17 +112,7 @@ impl Collection {
         let ttl_s = options.map(ttl).transpose()?.flatten();
         let limits = meter::limits();
         let room = Room { bytes: limits.max_kv_value_bytes, limit: "max_kv_value_bytes" };
-        let json = write_json_exactly(value, &limits, room).map_err(|error| match error {
-            WriteError::Limit { name, message } => {
-                meter::over_limit(name, format!("kv set: the value of `{}`: {message}", shortened(key)))
-            }
-            error => thrown(format!("kv set: the value of `{}`: {}", shortened(key), error.describe())),
-        })?;
-        if contains_nul(&json) {
-            return Err(thrown(format!("kv set: the value of `{}` has the character U+0000", shortened(key))));
-        }
-        let json = String::from_utf8(json).expect("JSON is UTF-8");
-        let json = RawValue::from_string(json).expect("it was just written as JSON");
+        let json = stored(value, room, || format!("kv set: the value of `{}`", shortened(key)))?;
         let expires_at = match ttl_s {
             Some(ttl_s) => Some(with(|run| run.input.now)? + TimeDelta::seconds(ttl_s)),
             None => None,
@@ -179,19 +170,6 @@ fn check_key(call: &str, key: &str) -> Result<(), Refused> {
         return Err(thrown(format!("kv {call}: the key `{}` has the character U+0000", shortened(key).escape_debug())));
     }
     Ok(())
-}
-
-/// Whether a text value has U+0000, which PostgreSQL refuses to store; in JSON it can only be an escape.
-fn contains_nul(json: &[u8]) -> bool {
-    let mut rest = json;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
-        if rest[at + 1..].starts_with(b"u0000") {
-            return true;
-        }
-        // What follows a backslash is escaped, a second backslash too.
-        rest = rest.get(at + 2..).unwrap_or_default();
-    }
-    false
 }
 
 fn ttl(options: &Map) -> Result<Option<INT>, Refused> {

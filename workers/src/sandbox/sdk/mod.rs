@@ -7,9 +7,13 @@ pub(super) mod http;
 pub(super) mod json;
 pub(super) mod kv;
 pub(super) mod log;
+mod options;
+pub(super) mod pubsub;
+pub(super) mod queue;
 pub(super) mod random;
 pub(super) mod regex;
 pub(super) mod retry;
+mod stored;
 pub(super) mod time;
 pub(super) mod ulid;
 pub(super) mod url;
@@ -29,7 +33,7 @@ type Fill = fn(&mut Registry);
 
 /// All namespaces.
 pub(super) fn namespaces() -> Vec<Namespace> {
-    let all: [(&'static str, Fill); 13] = [
+    let all: [(&'static str, Fill); 15] = [
         ("base64", base64::register),
         ("crypto", crypto::register),
         ("hex", hex::register),
@@ -37,6 +41,8 @@ pub(super) fn namespaces() -> Vec<Namespace> {
         ("json", json::register),
         ("kv", kv::register),
         ("log", log::register),
+        ("pubsub", pubsub::register),
+        ("queue", queue::register),
         ("random", random::register),
         ("regex", regex::register),
         ("retry", retry::register),
