@@ -2,6 +2,7 @@
 
 pub mod effects;
 pub mod http;
+mod invoked;
 pub mod outbox;
 pub mod pool;
 mod recorded;

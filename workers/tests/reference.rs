@@ -19,6 +19,10 @@ const MODULES: &[(&str, &str)] = &[
          commits, or not at all when it throws.",
     ),
     (
+        "invoke",
+        "Other scripts of the app, by their names. Like all that a run does, what is to run later is not, when the run throws.",
+    ),
+    (
         "http",
         "Calls to the public internet. They happen at once and cannot be taken back: what the run has read is checked before, \
          and a run that is repeated gets the answers that it got. Each has an `idempotency-key` of the run and its number, \

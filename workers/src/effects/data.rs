@@ -1,7 +1,9 @@
 //! The calls of a script, answered from the overlay.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use picloud_core::event::message::Sent;
+use picloud_core::{event::message::Sent, run::Program};
 use serde_json::value::RawValue;
 
 use super::{
@@ -11,7 +13,7 @@ use super::{
 };
 use crate::{
     http::{Answer, Request},
-    sandbox::{Data, DataError, KvPage},
+    sandbox::{Data, DataError, KvPage, Later},
 };
 
 impl<S: Source + Outside + Setup> Data for Effects<S> {
@@ -81,6 +83,14 @@ impl<S: Source + Outside + Setup> Data for Effects<S> {
 
     fn send(&mut self, message: Sent) -> Result<(), DataError> {
         self.sent(message)
+    }
+
+    fn target(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
+        self.to_be_owed(script)
+    }
+
+    fn invoke_later(&mut self, later: Later) -> Result<(), DataError> {
+        self.owe(later)
     }
 
     fn http(&mut self, request: Request) -> Result<Answer, DataError> {

@@ -4,13 +4,14 @@
 //!   has read before, and only then from the [`Source`].
 //! - [`Wanted`] is what is left at the end: one event a key, one a message, and every read to be checked when they are committed.
 //! - [`Calls`] is what it has called outside: it outlives the run's try.
-//! - [`Setup`] is how the run's app is set up: who takes messages from a queue.
+//! - [`Setup`] is how the run's app is set up: its scripts, and who takes messages from a queue.
 //! - [`Recalled`] is what was read and answered, for the recording that a run can be run again from.
 //!
 //! Whether what was read still holds is for the committer to say; whether to run again, for whoever runs.
 
 mod budget;
 mod data;
+mod invoke;
 mod journal;
 mod list;
 mod outside;
@@ -23,5 +24,5 @@ mod write;
 pub use journal::Recalled;
 pub use outside::{Called, Calls, Outcome, Outside, RecalledCall};
 pub use overlay::{Effects, Wanted};
-pub use setup::Setup;
+pub use setup::{Invocable, Setup};
 pub use source::{Source, SourceError, Stored};

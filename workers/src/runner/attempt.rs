@@ -254,7 +254,7 @@ impl Run {
         match &finished.result {
             Ok(answer) => {
                 wrote = !effects.is_empty();
-                events.extend(effects.into_iter().map(|effect| self.event(effect)));
+                events.extend(effects.into_iter().map(|effect| self.effect(effect)));
                 events.push(self.completed_event(answer, finished.operations, duration, runs));
             }
             // A failure, too, is told only if what the script saw was so: its reads stay.
@@ -288,6 +288,13 @@ impl Run {
         said.then(|| {
             self.event(invocation::Logged { invocation: self.call.invocation, lines: lines.to_vec(), dropped })
         })
+    }
+
+    /// An event that the run makes. What it owes lies further from what began all this than the run itself.
+    fn effect(&self, effect: Event) -> NewEvent {
+        let further = u16::from(matches!(effect, Event::OutboxEnqueued(_)));
+        let event = self.event(effect);
+        NewEvent { depth: event.depth.saturating_add(further), ..event }
     }
 
     /// An event that follows from the run.

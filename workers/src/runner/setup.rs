@@ -2,10 +2,20 @@
 
 use std::sync::Arc;
 
+use picloud_core::{
+    event::{outbox::Payload, script::ScriptKind},
+    id::OutboxId,
+    nearest::nearest,
+    outbox::{Kept, Plain},
+    run::Request,
+};
 use picloud_projections::setup::App;
 
-use super::source::Database;
-use crate::effects::Setup;
+use super::{outside::World, source::Database};
+use crate::{
+    effects::{Invocable, Setup},
+    http::HOPS,
+};
 
 impl Database {
     /// The app as it is now; none when it is gone, or so new that this node has not heard of it.
@@ -17,5 +27,33 @@ impl Database {
 impl Setup for Database {
     fn has_consumer(&self, queue: &str) -> bool {
         self.home().is_some_and(|app| app.has_consumer(queue))
+    }
+
+    fn script(&self, name: &str) -> Result<Invocable, String> {
+        let app = self.home();
+        let scripts = app.as_deref().map_or(&[][..], |app| &app.scripts);
+        let Some(script) = scripts.iter().find(|script| script.name == name) else {
+            let endpoints = scripts.iter().filter(|script| script.kind == ScriptKind::Endpoint);
+            let near = nearest(name, endpoints.map(|script| script.name.as_str()));
+            let near = near.map_or_else(String::new, |near| format!(", perhaps `{near}`"));
+            let name: String = name.chars().take(80).collect();
+            return Err(format!("there is no script `{name}`{near}"));
+        };
+        if script.kind == ScriptKind::Module {
+            return Err(format!("`{name}` is a module: it is there to be imported"));
+        }
+        let Some(active) = &script.active else {
+            return Err(format!("`{name}` has no active version: activate one"));
+        };
+        Ok(Invocable { program: Arc::clone(&active.program), is_paused: script.is_paused })
+    }
+
+    fn seal(&self, item: OutboxId, mut request: Request) -> Payload {
+        let World { run, .. } = &self.outside;
+        if run.hops > 0 {
+            // Told on: or scripts that call each other, now and then through the outbox, could do so for ever.
+            request.headers.push((HOPS.to_owned(), run.hops.to_string()));
+        }
+        Plain::Request(Kept::of(&request, run.call.request_id, run.call.record).into()).seal(item, &run.key)
     }
 }

@@ -6,9 +6,11 @@
 use std::{any::Any, cell::RefCell, sync::Arc, time::Instant};
 
 use picloud_core::run::{LogLine, Program};
+use rand::Rng as _;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rhai::{Dynamic, EvalAltResult, Position};
+use ulid::Ulid;
 
 use super::{cells::Cells, data::Data, input::Input, meter};
 
@@ -59,6 +61,14 @@ impl Run {
     /// The run's randomness: the same seed makes the same run.
     pub(super) fn random(&mut self) -> &mut ChaCha12Rng {
         self.random.get_or_insert_with(|| ChaCha12Rng::from_seed(self.input.seed))
+    }
+
+    /// A name that sorts by time. The run's own clock and randomness: repeated, the run makes the same names.
+    pub(super) fn ulid(&mut self) -> Ulid {
+        let now_ms = u64::try_from(self.input.now.timestamp_millis()).unwrap_or(0);
+        let mut random = [0; 16];
+        self.random().fill_bytes(&mut random[..10]);
+        Ulid::from_parts(now_ms, u128::from_le_bytes(random))
     }
 
     /// Hands the data back as what it was.

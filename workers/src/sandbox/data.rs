@@ -1,9 +1,14 @@
 //! What a run may read, write and call: the seam between the sandbox and whoever buffers a run's effects.
 
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use picloud_core::event::message::Sent;
+use picloud_core::{
+    event::message::Sent,
+    id::{OutboxId, ScriptId},
+    run::Program,
+};
 use serde_json::value::RawValue;
 
 use crate::http;
@@ -46,6 +51,12 @@ pub trait Data: Any + Send {
     /// Sends a message to a queue once the run has committed. That nobody takes from it is [`DataError::Refused`].
     fn send(&mut self, message: Sent) -> Result<(), DataError>;
 
+    /// The script of that name, to be run later. That there is none is [`DataError::Refused`], without naming the call.
+    fn target(&mut self, script: &str) -> Result<Arc<Program>, DataError>;
+
+    /// Makes a run of a script be owed once this one has committed.
+    fn invoke_later(&mut self, later: Later) -> Result<(), DataError>;
+
     /// Calls outside. What went wrong out there is [`DataError::Refused`], without naming the call.
     fn http(&mut self, request: http::Request) -> Result<http::Answer, DataError>;
 
@@ -57,6 +68,21 @@ pub trait Data: Any + Send {
         sleep();
         Ok(())
     }
+}
+
+/// A run of another script that a script wants.
+#[derive(Clone, Debug)]
+pub struct Later {
+    /// Names the work.
+    pub item: OutboxId,
+    /// What is to be run.
+    pub script: ScriptId,
+    /// As JSON.
+    pub args: Bytes,
+    /// Runs of the script under one key come one after the other.
+    pub key: Option<String>,
+    /// Not before.
+    pub due_at: Option<DateTime<Utc>>,
 }
 
 /// One page of a listing.

@@ -1,10 +1,11 @@
 //! What a run says once and for all: in its place among the writes, counted, and nothing of it before the commit.
 
 use picloud_core::{
-    event::{Event, message::Sent},
+    event::{Event, message::Sent, outbox::Source},
+    id::{OutboxId, ScriptId},
     limits::Limits,
 };
-use picloud_workers::sandbox::{Data, DataError};
+use picloud_workers::sandbox::{Data, DataError, Later};
 
 use crate::store::{Store, json};
 
@@ -70,4 +71,30 @@ fn saying_something_reads_nothing() {
     run.send(sent("mail")).expect("said");
     assert!(run.reads().is_empty());
     assert_eq!(store.lock().gets, 0);
+}
+
+#[test]
+fn a_run_that_is_owed_is_said_in_its_place_and_counted() {
+    let (item, script) = (OutboxId::generate(), ScriptId::generate());
+    let later =
+        |args: &str| Later { item, script, args: args.to_owned().into(), key: Some("k".to_owned()), due_at: None };
+    let mut run = Store::default().run_within(&Limits { max_writes: 3, max_commit_bytes: 100, ..Limits::DEFAULT });
+    run.publish("first", json("1")).expect("said");
+    run.invoke_later(later("{}")).expect("owed");
+    run.publish("last", json("1")).expect("said");
+    assert_eq!(limit(run.invoke_later(later("{}"))), "max_writes");
+    let events = run.into_wanted().events;
+    let Event::OutboxEnqueued(owed) = &events[1] else { panic!("{events:?}") };
+    assert_eq!((owed.item, owed.script, owed.source, owed.is_watched), (item, script, Source::Invoke, false));
+    assert_eq!(owed.lane, Some(format!("{script}/k")));
+
+    let mut run = Store::default().run_within(&Limits { max_commit_bytes: 100, ..Limits::DEFAULT });
+    assert_eq!(limit(run.invoke_later(later(&"x".repeat(101)))), "max_commit_bytes");
+}
+
+#[test]
+fn a_script_that_is_paused_may_be_run_later_and_one_that_is_not_there_not_at_all() {
+    let mut run = Store::default().run();
+    run.target("resting").expect("it waits until it is resumed");
+    assert_eq!(run.target("none").expect_err("none"), DataError::Refused("there is no script `none`".to_owned()));
 }

@@ -7,14 +7,16 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
-    event::Event,
-    id::AppId,
+    event::{Event, outbox::Payload},
+    id::{AppId, DataKeyId, OutboxId, ScriptId, VersionId},
+    keys::Sealed,
     limits::Limits,
     log::{Position, Read},
+    run::{Program, Request},
 };
 use picloud_workers::{
-    effects::{Effects, Outcome, Outside, Setup, Source, SourceError, Stored},
-    http::{Answer, Request},
+    effects::{Effects, Invocable, Outcome, Outside, Setup, Source, SourceError, Stored},
+    http::{self, Answer},
 };
 use serde_json::value::RawValue;
 
@@ -179,14 +181,48 @@ impl Source for Store {
     }
 }
 
+fn program(name: &str) -> Arc<Program> {
+    Arc::new(Program {
+        app: AppId::generate(),
+        app_slug: "shop".into(),
+        script: ScriptId::generate(),
+        name: name.into(),
+        version: VersionId::generate(),
+        number: 1,
+        source: "1".into(),
+        limits: Limits::DEFAULT,
+        env: Arc::default(),
+    })
+}
+
 impl Setup for Store {
     fn has_consumer(&self, queue: &str) -> bool {
         queue != "nobodys"
     }
+
+    fn script(&self, name: &str) -> Result<Invocable, String> {
+        let (program, is_paused) = match name {
+            "work" => (program(name), false),
+            "resting" => (program(name), true),
+            _ => return Err(format!("there is no script `{name}`")),
+        };
+        Ok(Invocable { program, is_paused })
+    }
+
+    fn seal(&self, _: OutboxId, request: Request) -> Payload {
+        let key_id = DataKeyId::generate();
+        let ciphertext = String::from_utf8(request.body.to_vec()).expect("arguments are JSON");
+        Payload::Request(Sealed { key_id, nonce: String::new(), ciphertext })
+    }
 }
 
 impl Outside for Store {
-    fn call(&mut self, number: usize, request: &Arc<Request>, room: usize) -> Result<Option<Outcome>, SourceError> {
+    fn call(
+        &mut self,
+        number: usize,
+        request: &Arc<http::Request>,
+        room: usize,
+    ) -> Result<Option<Outcome>, SourceError> {
         let mut inner = self.lock();
         inner.calls.push((number, room));
         let body = format!("{} {number}", request.url.path()).into();

@@ -7,6 +7,7 @@ mod contended;
 mod effects;
 mod fair;
 mod increments;
+mod invoke;
 mod lifetime;
 mod messages;
 mod once;
@@ -17,6 +18,7 @@ mod schedule;
 mod serial;
 #[path = "../server/mod.rs"]
 mod server;
+mod shop;
 mod support;
 
 use std::alloc::System;

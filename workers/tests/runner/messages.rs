@@ -1,55 +1,16 @@
 //! Messages of runs: with all else that a run does or not at all, once, and what they owe with them.
 
 use picloud_core::{
-    event::{Event, app, outbox::Source, script, trigger},
-    id::{AppId, ScriptId, TriggerId, VersionId},
-    limits::Limits,
+    event::{Event, outbox::Source, trigger},
     log::Recorded,
-    retry::RetryPolicy,
-    trigger::When,
 };
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::support::{TestNode, call, call_of, kinds, node, program, runs_of, soon};
-
-/// An app with a script that triggers can run, known to the node.
-async fn app_with_script(node: &TestNode) -> (AppId, ScriptId) {
-    let (app, script) = (AppId::generate(), ScriptId::generate());
-    let deployed = script::Deployed {
-        script,
-        name: "work".to_owned(),
-        script_kind: script::ScriptKind::Endpoint,
-        version: VersionId::generate(),
-        number: 1,
-        source: "1".to_owned(),
-        sha256: String::new(),
-        imports: Vec::new(),
-        limits: Limits::DEFAULT,
-        message: None,
-    };
-    let created = app::Created { app, slug: app.to_string().to_lowercase().replace('_', "-") };
-    node.append(app, vec![created.into(), deployed.into()]).await;
-    (app, script)
-}
-
-const fn nobody() -> trigger::Registrant {
-    trigger::Registrant { account: None, key: None, scopes: None }
-}
-
-async fn trigger(node: &TestNode, app: AppId, script: ScriptId, when: serde_json::Value) -> TriggerId {
-    let trigger = TriggerId::generate();
-    let when: When = serde_json::from_value(when).unwrap();
-    let definition = trigger::Definition { when, script, retry: RetryPolicy::default() };
-    let created = trigger::Created { trigger, definition, registrant: nobody() };
-    node.append(app, vec![created.into()]).await;
-    trigger
-}
-
-/// What the node knows of how its apps are set up is as new as its log.
-async fn told(node: &TestNode) {
-    soon(node.setup.reached(node.committer.head())).await;
-}
+use crate::{
+    shop::{app_with_script, nobody, told, trigger},
+    support::{call, call_of, kinds, node, program, runs_of},
+};
 
 fn messages(events: &[Recorded]) -> Vec<String> {
     let is_message = |event: &&Event| matches!(event, Event::MessagePublished(_) | Event::MessageSent(_));

@@ -5,6 +5,7 @@ mod chains;
 mod context;
 mod hostile;
 mod http;
+mod invoke;
 mod kv;
 mod language;
 mod limits;

@@ -19,7 +19,7 @@ use picloud_core::{
 };
 use picloud_workers::{
     http,
-    sandbox::{Data, DataError, Ended, Input, KvPage, Report, STACK_BYTES, Sandbox},
+    sandbox::{Data, DataError, Ended, Input, KvPage, Later, Report, STACK_BYTES, Sandbox},
 };
 use serde_json::value::RawValue;
 
@@ -38,6 +38,10 @@ pub struct Memory {
     pub called: Vec<http::Request>,
     /// What was published and sent, in order: as events.
     pub said: Vec<Event>,
+    /// The other scripts of the app.
+    pub programs: Vec<Arc<Program>>,
+    /// What is to be run later.
+    pub later: Vec<Later>,
     /// The queues that somebody takes messages from.
     pub queues: Vec<&'static str>,
 }
@@ -100,6 +104,18 @@ impl Data for Memory {
         let cursor = (items.len() > limit).then(|| items[limit - 1].0.clone());
         items.truncate(limit);
         Ok(KvPage { items, cursor })
+    }
+
+    fn target(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
+        self.check()?;
+        let found = self.programs.iter().find(|program| &*program.name == script);
+        found.cloned().ok_or_else(|| DataError::Refused(format!("there is no script `{script}`")))
+    }
+
+    fn invoke_later(&mut self, later: Later) -> Result<(), DataError> {
+        self.check()?;
+        self.later.push(later);
+        Ok(())
     }
 
     fn publish(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError> {
@@ -175,6 +191,19 @@ pub fn script(source: &str) -> Script {
 }
 
 impl Script {
+    /// With another script beside it.
+    pub fn beside(mut self, name: &str, source: &str) -> Self {
+        self.data.programs.push(Arc::new(Program {
+            script: ScriptId::generate(),
+            name: name.into(),
+            version: VersionId::generate(),
+            number: 1,
+            source: source.into(),
+            ..self.program.clone()
+        }));
+        self
+    }
+
     pub fn limits(mut self, limits: Limits) -> Self {
         self.program.limits = limits;
         self

@@ -4,6 +4,7 @@ pub(super) mod base64;
 pub(super) mod crypto;
 pub(super) mod hex;
 pub(super) mod http;
+pub(super) mod invoke;
 pub(super) mod json;
 pub(super) mod kv;
 pub(super) mod log;
@@ -33,11 +34,12 @@ type Fill = fn(&mut Registry);
 
 /// All namespaces.
 pub(super) fn namespaces() -> Vec<Namespace> {
-    let all: [(&'static str, Fill); 15] = [
+    let all: [(&'static str, Fill); 16] = [
         ("base64", base64::register),
         ("crypto", crypto::register),
         ("hex", hex::register),
         ("http", http::register),
+        ("invoke", invoke::register),
         ("json", json::register),
         ("kv", kv::register),
         ("log", log::register),
