@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{Invalid, Kind, Owes};
@@ -73,9 +74,20 @@ impl Kind for Cron {
             due_at: fired.due_at,
             passed_over: fired.passed_over,
         };
+        Some(Owes { lane: self.lane(trigger, None), ..Owes::now(&about) })
+    }
+
+    fn lane(&self, trigger: TriggerId, _: Option<&str>) -> Option<String> {
         // Whoever fires looks there, too, for a run that goes on.
-        let lane = (self.overlap != OverlapPolicy::Allow).then(|| trigger.to_string());
-        Some(Owes { lane, ..Owes::now(&about) })
+        (self.overlap != OverlapPolicy::Allow).then(|| trigger.to_string())
+    }
+
+    fn selects(&self) -> String {
+        format!("{} {}", self.schedule, self.time_zone)
+    }
+
+    fn sample(&self, now: DateTime<Utc>) -> Value {
+        json!(About { schedule: &self.schedule, time_zone: &self.time_zone, due_at: now, passed_over: 0 })
     }
 
     fn most_at_once(all: &[&Self]) -> usize {

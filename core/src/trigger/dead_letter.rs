@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::{Invalid, Kind, Owes};
@@ -23,6 +25,14 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::AsyncRoute => "async_route",
+            Self::Trigger => "trigger",
+            Self::Invoke => "invoke",
+        }
+    }
+
     const fn is_of(self, source: &Source) -> bool {
         matches!(
             (self, source),
@@ -97,6 +107,34 @@ impl Kind for DeadLetters {
                 last_attempt_at: letter.attempts.last().map(|attempt| attempt.at),
             })
         })
+    }
+
+    fn selects(&self) -> String {
+        let Self { source, trigger, failed_script } = self;
+        let asked = [
+            source.map(|source| source.as_str().to_owned()),
+            trigger.map(|trigger| trigger.to_string()),
+            failed_script.map(|script| script.to_string()),
+        ];
+        let asked: Vec<_> = asked.into_iter().flatten().collect();
+        if asked.is_empty() { "*".to_owned() } else { asked.join(" ") }
+    }
+
+    fn sample(&self, now: DateTime<Utc>) -> Value {
+        let mut about = json!(About {
+            dead_letter_id: Ulid::nil().into(),
+            reason: Reason::AttemptsExhausted,
+            attempts: 1,
+            last_error: "an example of an error",
+            fingerprint: "example: an example of an error",
+            trigger_id: self.trigger,
+            script_id: self.failed_script.unwrap_or_else(|| Ulid::nil().into()),
+            script_name: "example",
+            first_attempt_at: Some(now),
+            last_attempt_at: Some(now),
+        });
+        about["original"] = json!({ "event": { "kind": "queue", "queue": { "queue": "example", "message": {} } } });
+        about
     }
 
     fn most_at_once(all: &[&Self]) -> usize {

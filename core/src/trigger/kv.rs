@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{Invalid, Kind, MAX_COPIED_BYTES, Owes, Pattern};
@@ -93,6 +93,21 @@ impl Kind for Kv {
             _ => return None,
         };
         (self.has(about.op) && self.collection.matches(about.collection)).then(|| Owes::now(&about))
+    }
+
+    fn selects(&self) -> String {
+        self.collection.to_string()
+    }
+
+    fn sample(&self, _: DateTime<Utc>) -> Value {
+        let op = self.ops.first().copied().unwrap_or(Op::Set);
+        let mut about = json!({ "op": op, "collection": self.collection.example(), "key": "example" });
+        match op {
+            Op::Set => about["value"] = json!({ "example": true }),
+            Op::Increment => about["by"] = json!(1),
+            Op::Delete => {}
+        }
+        about
     }
 
     fn most_at_once(all: &[&Self]) -> usize {

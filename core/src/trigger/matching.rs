@@ -2,12 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
-use super::When;
+use super::{Owes, When};
 use crate::{
-    event::outbox::{Enqueued, Payload, Source},
-    id::{AppId, OutboxId, ScriptId, TriggerId},
+    event::{
+        Actor,
+        outbox::{Enqueued, Payload, Source},
+    },
+    id::{AppId, EventId, OutboxId, ScriptId, TriggerId},
     log::{NewEvent, Position},
     retry::RetryPolicy,
 };
@@ -61,9 +64,26 @@ impl Triggers {
 }
 
 impl Matcher {
+    /// The item that somebody owes who wants to see what the trigger does. `sample` is what its run finds under the kind's
+    /// name.
+    #[must_use]
+    pub fn tried_out(&self, app: AppId, actor: &Actor, sample: &Value) -> NewEvent {
+        let lane = self.when.lane(self.trigger, sample["key"].as_str());
+        let owes = Owes { lane, ..Owes::now(sample) };
+        let id = EventId::generate();
+        NewEvent { id, ..NewEvent::new(Some(app), actor, self.enqueued(owes, id)) }
+    }
+
     fn owed(&self, event: &NewEvent) -> Option<NewEvent> {
         let owes = self.when.owes(self.trigger, &event.event)?;
-        let enqueued = Enqueued {
+        let enqueued = self.enqueued(owes, event.id);
+        let owed = NewEvent::with_actor_json(event.app, &event.actor, &event.actor_json, enqueued);
+        Some(NewEvent { cause: Some(event.id), root: event.root, depth: event.depth.saturating_add(1), ..owed })
+    }
+
+    /// What is owed, by the event of this id.
+    fn enqueued(&self, owes: Owes, event: EventId) -> Enqueued {
+        Enqueued {
             item: OutboxId::generate(),
             source: Source::Trigger { trigger: self.trigger },
             script: self.script,
@@ -76,17 +96,14 @@ impl Matcher {
             is_watched: false,
             replay_of: None,
             handles: owes.handles,
-        };
-        let owed = NewEvent::with_actor_json(event.app, &event.actor, &event.actor_json, enqueued);
-        Some(NewEvent { cause: Some(event.id), root: event.root, depth: event.depth.saturating_add(1), ..owed })
+        }
     }
 
     /// `ctx.event`, but for its time, which the commit says, and the attempt.
-    fn seen(&self, event: &NewEvent, about: &str) -> Box<RawValue> {
+    fn seen(&self, event: EventId, about: &str) -> Box<RawValue> {
         let kind = self.when.kind();
         // Ids and kinds have nothing in them that JSON would escape.
-        let json =
-            format!(r#"{{"id":"{}","kind":"{kind}","trigger_id":"{}","{kind}":{about}}}"#, event.id, self.trigger);
+        let json = format!(r#"{{"id":"{event}","kind":"{kind}","trigger_id":"{}","{kind}":{about}}}"#, self.trigger);
         RawValue::from_string(json).expect("made of JSON")
     }
 }

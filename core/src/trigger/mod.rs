@@ -10,9 +10,11 @@ mod matching;
 mod pattern;
 mod queue;
 mod topic;
+mod written;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 pub use cron::Cron;
@@ -22,6 +24,7 @@ pub use matching::{Matcher, Triggers};
 pub use pattern::Pattern;
 pub use queue::Queue;
 pub use topic::Topic;
+pub use written::Written;
 
 use crate::{
     event::Event,
@@ -84,6 +87,17 @@ trait Kind: Sized {
     /// What an event of one of the kind's sources owes by it.
     fn owes(&self, trigger: TriggerId, event: &Event) -> Option<Owes>;
 
+    /// What keeps its runs in order, for what happened under such a key.
+    fn lane(&self, _: TriggerId, _key: Option<&str>) -> Option<String> {
+        None
+    }
+
+    /// What it waits for, short enough for a line. Two of one kind and script that wait for the same are one to a deployment.
+    fn selects(&self) -> String;
+
+    /// An example of what its runs find under the kind's name.
+    fn sample(&self, now: DateTime<Utc>) -> Value;
+
     /// How many of these one event can match at most. Rather too many than too few.
     fn most_at_once(all: &[&Self]) -> usize;
 }
@@ -134,6 +148,23 @@ macro_rules! kinds {
 
             fn owes(&self, trigger: TriggerId, event: &Event) -> Option<Owes> {
                 match self { $(Self::$variant(kind) => kind.owes(trigger, event),)* }
+            }
+
+            /// What it waits for, short enough for a line: two of one kind that say the same here wait for the same, maybe
+            /// for other things done to it, or with another policy.
+            #[must_use]
+            pub fn selects(&self) -> String {
+                match self { $(Self::$variant(kind) => kind.selects(),)* }
+            }
+
+            /// An example of what its runs find in `ctx.event`, under the kind's name.
+            #[must_use]
+            pub fn sample(&self, now: DateTime<Utc>) -> Value {
+                match self { $(Self::$variant(kind) => kind.sample(now),)* }
+            }
+
+            fn lane(&self, trigger: TriggerId, key: Option<&str>) -> Option<String> {
+                match self { $(Self::$variant(kind) => kind.lane(trigger, key),)* }
             }
 
             /// How many of these one event can match at most.

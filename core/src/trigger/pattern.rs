@@ -29,6 +29,15 @@ impl Pattern {
         self.0.strip_suffix('*')
     }
 
+    /// A name that it asks for.
+    pub(super) fn example(&self) -> String {
+        match self.prefix() {
+            None => self.0.clone(),
+            Some(prefix) if prefix.is_empty() || prefix.ends_with('.') => format!("{prefix}example"),
+            Some(prefix) => prefix.to_owned(),
+        }
+    }
+
     /// Whether it asks for a name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {

@@ -1,7 +1,8 @@
 //! Triggers that take messages from a queue.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{Invalid, Kind, Owes};
@@ -39,9 +40,21 @@ impl Kind for Queue {
         }
         let key = sent.key.as_deref();
         let about = About { queue: &sent.queue, message: &sent.message, key };
-        // Each consumer goes at its own pace.
-        let lane = key.map(|key| format!("{trigger}/{key}"));
+        let lane = self.lane(trigger, key);
         Some(Owes { lane, priority: sent.priority, due_at: sent.due_at, ..Owes::now(&about) })
+    }
+
+    fn lane(&self, trigger: TriggerId, key: Option<&str>) -> Option<String> {
+        // Each consumer goes at its own pace.
+        key.map(|key| format!("{trigger}/{key}"))
+    }
+
+    fn selects(&self) -> String {
+        self.queue.clone()
+    }
+
+    fn sample(&self, _: DateTime<Utc>) -> Value {
+        json!({ "queue": self.queue, "message": { "example": true } })
     }
 
     fn most_at_once(all: &[&Self]) -> usize {

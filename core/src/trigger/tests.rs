@@ -13,7 +13,7 @@ use crate::{
     retry::RetryPolicy,
 };
 
-fn when(json: serde_json::Value) -> When {
+fn when(json: Value) -> When {
     serde_json::from_value(json).expect("a trigger")
 }
 
@@ -26,7 +26,7 @@ fn matcher(when: When) -> Matcher {
 }
 
 /// What an event of an app owes by one trigger of the app.
-fn owed(json: serde_json::Value, event: impl Into<Event>) -> Vec<NewEvent> {
+fn owed(json: Value, event: impl Into<Event>) -> Vec<NewEvent> {
     let app = AppId::generate();
     let triggers = Triggers::new(Position(1), [(app, matcher(when(json)))]);
     triggers.owed(&NewEvent::new(Some(app), &Actor::SYSTEM, event)).collect()
@@ -37,7 +37,7 @@ fn item(owed: &[NewEvent]) -> &Enqueued {
     enqueued
 }
 
-fn seen(owed: &[NewEvent]) -> serde_json::Value {
+fn seen(owed: &[NewEvent]) -> Value {
     let Payload::Event(event) = &item(owed).payload else { panic!("an event") };
     serde_json::from_str(event.get()).expect("JSON")
 }
@@ -183,7 +183,7 @@ fn a_letter_owes_its_handler_by_what_failed() {
         "payload": { "key_id": "dek_01JB3Q8Z5K7M9N1P3R5T7V9X0A", "nonce": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYX", "ciphertext": "" },
     }))
     .expect("a letter");
-    let handles = |more: serde_json::Value| {
+    let handles = |more: Value| {
         let mut json = json!({ "kind": "dead_letter" });
         json.as_object_mut().expect("fields").extend(more.as_object().expect("fields").clone());
         owed(json, letter.clone()).first().map(|owed| item(std::slice::from_ref(owed)).handles)
@@ -211,4 +211,53 @@ proptest! {
         let counted = names.iter().map(|name| patterns.iter().filter(|pattern| pattern.matches(name)).count()).max();
         prop_assert_eq!(counted, Some(most));
     }
+}
+
+#[test]
+fn a_sample_fits_what_its_trigger_waits_for_and_is_owed_like_what_happened() {
+    let app = AppId::generate();
+    for json in [
+        json!({ "kind": "kv", "collection": "cart*", "ops": ["increment"] }),
+        json!({ "kind": "topic", "topic": "orders.*" }),
+        json!({ "kind": "queue", "queue": "mail" }),
+        json!({ "kind": "cron", "schedule": "@daily" }),
+        json!({ "kind": "dead_letter", "failed_script": ScriptId::generate() }),
+    ] {
+        let matcher = matcher(when(json));
+        let sample = matcher.when.sample(DateTime::UNIX_EPOCH);
+        let tried = matcher.tried_out(app, &Actor::SYSTEM, &sample);
+        let seen = seen(std::slice::from_ref(&tried));
+        let kind = matcher.when.kind();
+        assert_eq!((seen["kind"].as_str(), &seen[kind]), (Some(kind), &sample));
+        assert_eq!(seen["id"], tried.id.to_string());
+        let enqueued = item(std::slice::from_ref(&tried));
+        assert_eq!(enqueued.source, Source::Trigger { trigger: matcher.trigger });
+        assert_eq!(enqueued.lane.is_some(), kind == "cron", "one of its runs at a time");
+        match &matcher.when {
+            When::Kv(kv) => assert!(kv.collection.matches(seen["kv"]["collection"].as_str().expect("a name"))),
+            When::Topic(topic) => assert!(topic.topic.matches(seen["topic"]["topic"].as_str().expect("a name"))),
+            When::Queue(_) | When::Cron(_) | When::DeadLetter(_) => {}
+        }
+    }
+}
+
+#[test]
+fn what_is_tried_out_under_a_key_waits_its_turn() {
+    let matcher = matcher(when(json!({ "kind": "queue", "queue": "mail" })));
+    let sample = json!({ "queue": "mail", "message": 1, "key": "ada" });
+    let tried = matcher.tried_out(AppId::generate(), &Actor::SYSTEM, &sample);
+    assert_eq!(item(&[tried]).lane, Some(format!("{}/ada", matcher.trigger)));
+}
+
+#[test]
+fn two_that_wait_for_the_same_say_the_same() {
+    let selects = |json| when(json).selects();
+    assert_eq!(
+        selects(json!({ "kind": "kv", "collection": "carts" })),
+        selects(json!({ "kind": "kv", "collection": "carts", "ops": ["set"] }))
+    );
+    let cron = json!({ "kind": "cron", "schedule": "0 3 * * *", "missed": "all" });
+    assert_eq!(selects(cron), "0 3 * * * UTC");
+    assert_eq!(selects(json!({ "kind": "dead_letter" })), "*");
+    assert_eq!(selects(json!({ "kind": "dead_letter", "source": "invoke" })), "invoke");
 }

@@ -1,7 +1,8 @@
 //! Triggers on messages that are published.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{Invalid, Kind, Owes, Pattern};
@@ -43,6 +44,14 @@ impl Kind for Topic {
         let Event::MessagePublished(published) = event else { return None };
         let about = About { topic: &published.topic, message: &published.message };
         self.topic.matches(about.topic).then(|| Owes::now(&about))
+    }
+
+    fn selects(&self) -> String {
+        self.topic.to_string()
+    }
+
+    fn sample(&self, _: DateTime<Utc>) -> Value {
+        json!({ "topic": self.topic.example(), "message": { "example": true } })
     }
 
     fn most_at_once(all: &[&Self]) -> usize {
