@@ -288,6 +288,22 @@ impl Data for Nothing {
         Err(DataError::Unavailable)
     }
 
+    fn publish(&mut self, _: &str, _: Box<serde_json::value::RawValue>) -> Result<(), DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn send(&mut self, _: picloud_core::event::message::Sent) -> Result<(), DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn target(&mut self, _: &str) -> Result<Arc<Program>, DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn invoke_later(&mut self, _: picloud_workers::sandbox::Later) -> Result<(), DataError> {
+        Err(DataError::Unavailable)
+    }
+
     fn http(&mut self, _: Request) -> Result<Answer, DataError> {
         Err(DataError::Unavailable)
     }

@@ -69,7 +69,7 @@ capabilities! {
     AppHttpRequest,
     /// Send mail.
     AppEmailSend,
-    /// Publish to topics.
+    /// Publish to topics and send to queues.
     AppTopicPublish,
     /// Register topics.
     AppManageTopics,

@@ -43,7 +43,9 @@ fn refusal(input: &Input, call: &impl fmt::Display, capability: Capability) -> O
     };
     let what_to_do = match kind {
         ActorKind::ApiKey => "give the key that scope, or the account a role that holds it",
-        ActorKind::Trigger => "give the account that registered the trigger a role that holds it",
+        ActorKind::Trigger => {
+            "give the account that registered the trigger, and who deployed the script, a role that holds it"
+        }
         ActorKind::Account | ActorKind::Public | ActorKind::System => "give the account a role that holds it",
     };
     Some(format!("{call} needs {capability}, which {who} does not have: {what_to_do}"))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use picloud_core::{id::OutboxId, run::Program};
+use picloud_core::{capability::Capability, id::OutboxId, run::Program};
 use rhai::{Dynamic, EvalAltResult, Map};
 
 use super::{
@@ -15,6 +15,7 @@ use crate::sandbox::{
     current::{with, with_data},
     data::{DataError, Later},
     registry::Registry,
+    rights::need,
     value::Room,
 };
 
@@ -43,6 +44,7 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
 
 fn later(script: &str, args: &Dynamic, options: &Map) -> Result<String, Refused> {
     const CALL: &str = "invoke::later";
+    need(CALL, Capability::AppInvoke)?;
     let options = Options::of(CALL, options, &["delay_s", "key"])?;
     let (due_at, key) = (due_at(&options)?, key(CALL, &options)?);
     let program = with_data(|data| data.target(script).map_err(named(CALL)))?;

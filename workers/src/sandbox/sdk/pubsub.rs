@@ -1,6 +1,9 @@
 //! `pubsub::`: messages to whoever listens.
 
-use picloud_core::name::{self, MAX_TOPIC_BYTES};
+use picloud_core::{
+    capability::Capability,
+    name::{self, MAX_TOPIC_BYTES},
+};
 use rhai::{Dynamic, EvalAltResult};
 
 use super::{options::shortened, stored::stored};
@@ -8,6 +11,7 @@ use crate::sandbox::{
     current::{thrown, with_data},
     meter,
     registry::Registry,
+    rights::need,
     value::Room,
 };
 
@@ -21,6 +25,7 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
 }
 
 fn publish(topic: &str, value: &Dynamic) -> Result<(), Box<EvalAltResult>> {
+    need("pubsub::publish", Capability::AppTopicPublish)?;
     if !name::is_topic(topic) {
         return Err(thrown(format!(
             "pubsub::publish: `{}` is no topic: give names ({}) joined by dots, up to {MAX_TOPIC_BYTES} bytes",

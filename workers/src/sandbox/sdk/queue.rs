@@ -1,7 +1,7 @@
 //! `queue::`: messages that are worked on, each until it succeeds.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use picloud_core::{event::message::Sent, name};
+use picloud_core::{capability::Capability, event::message::Sent, name};
 use rhai::{Dynamic, EvalAltResult, INT, Map};
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
 use crate::sandbox::{
     current::{thrown, with, with_data},
     registry::Registry,
+    rights::need,
 };
 
 type Refused = Box<EvalAltResult>;
@@ -40,6 +41,7 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
 }
 
 fn send(queue: &str, value: &Dynamic, options: &Map) -> Result<(), Refused> {
+    need(CALL, Capability::AppTopicPublish)?;
     if !name::is_name(queue) {
         return Err(thrown(format!("{CALL}: `{}` is no name of a queue: use {}", shortened(queue), name::RULE)));
     }
