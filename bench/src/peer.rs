@@ -123,7 +123,7 @@ fn snapshot() -> anyhow::Result<Snapshot> {
     };
     let pattern = Pattern::try_from(&definition)?;
     let id = RouteId::generate();
-    let route = Arc::new(Route { id, definition, program: Some(Arc::new(program)) });
+    let route = Arc::new(Route { id, definition, program: Some(Arc::new(program)), is_paused: false });
     let app = App {
         id: app,
         slug: "bench".into(),

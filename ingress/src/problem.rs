@@ -101,6 +101,8 @@ kinds! {
     QueueFull = 503, "queue-full", "Too many runs are waiting";
     /// Someone paused the app.
     AppPaused = 503, "app-paused", "App paused";
+    /// Someone paused the script.
+    ScriptPaused = 503, "script-paused", "Script paused";
     /// The route's script has no version to run.
     NoActiveVersion = 503, "no-active-version", "Script has no active version";
     /// The run was ended from outside.

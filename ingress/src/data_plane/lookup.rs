@@ -48,6 +48,8 @@ pub struct Route {
     pub definition: Definition,
     /// What it runs; none while its script has no active version.
     pub program: Option<Arc<Program>>,
+    /// Whether someone paused its script: who waits for an answer gets 503, what is put off waits.
+    pub is_paused: bool,
 }
 
 /// A script that can be run by its id.
@@ -57,4 +59,6 @@ pub struct Script {
     pub app: Arc<App>,
     /// Its active version.
     pub program: Arc<Program>,
+    /// Whether someone paused it: it answers 503.
+    pub is_paused: bool,
 }

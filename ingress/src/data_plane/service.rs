@@ -11,7 +11,7 @@ use picloud_core::{
     policy::allows,
     retry::RetryPolicy,
     routing::{Allow, Find, Found, is_reserved},
-    run::{Call, Invoker, Record},
+    run::{Call, Invoker, Program, Record},
 };
 
 use super::{
@@ -28,7 +28,7 @@ use crate::{
     request_id,
 };
 
-/// When a paused app may be asked again.
+/// When a paused app or script may be asked again.
 const PAUSED_RETRY_S: u64 = 30;
 
 /// The data plane and its counters.
@@ -124,6 +124,9 @@ impl Service {
             rest: None,
         };
         self.open(&script.app)?;
+        if script.is_paused {
+            return Err(script_paused(&script.program));
+        }
         let reply = self.run(incoming, target, body).await?;
         outcome::respond(reply, Shape { is_head: incoming.is_head(), has_cors: false })
     }
@@ -157,7 +160,7 @@ impl Service {
         found: Found<'_, Arc<Route>>,
         body: Body,
     ) -> Result<Reply, Problem> {
-        let Route { id, definition, program } = &**found.route;
+        let Route { id, definition, program, is_paused } = &**found.route;
         self.open(app)?;
         self.rates.route(*id, definition.rate_limit)?;
         self.rates.route_address(*id, definition.rate_limit_per_address, incoming.address)?;
@@ -165,6 +168,9 @@ impl Service {
         let program = program.as_ref().ok_or_else(|| {
             Problem::new(Kind::NoActiveVersion, "this route's script has no active version; activate one")
         })?;
+        if *is_paused && definition.mode == Mode::Sync {
+            return Err(script_paused(program));
+        }
         let target = Target {
             app: app.id,
             program: Arc::clone(program),
@@ -260,6 +266,11 @@ async fn begin(invoker: &dyn Invoker, public_url: &str, when: When, call: Call) 
             (reply.is_ok(), reply.map_err(|why| outcome::not_run(invocation, &why)))
         }
     }
+}
+
+fn script_paused(program: &Program) -> Problem {
+    let detail = format!("the script `{}` is paused; nothing was run", program.name);
+    Problem::new(Kind::ScriptPaused, detail).retry_after(PAUSED_RETRY_S)
 }
 
 /// One of the platform's own pages.

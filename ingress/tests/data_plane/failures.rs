@@ -5,7 +5,10 @@ use bytes::Bytes;
 use futures::{FutureExt, stream};
 use http::Request;
 use picloud_core::{
-    event::{FailureReason, route::RateLimit},
+    event::{
+        FailureReason,
+        route::{Mode, RateLimit},
+    },
     run::Unavailable,
 };
 use std::{io, time::Duration};
@@ -106,6 +109,15 @@ async fn routes_that_cannot_run_now_are_503() {
     let reply = paused.get("/a").await;
     assert_eq!(reply.summary(), "503 /problems/app-paused: the app `shop` is paused; nothing was run");
     assert_eq!(reply.header("retry-after"), Some("30"));
+
+    let mut paused = world(&["GET /a"]).route("POST /later", |route| route.mode = Mode::Async);
+    paused.is_script_paused = true;
+    let reply = paused.get("/a").await;
+    assert_eq!(reply.summary(), "503 /problems/script-paused: the script `greet` is paused; nothing was run");
+    assert_eq!(reply.header("retry-after"), Some("30"));
+    // Nobody waits for this one: it is run when the script goes on.
+    assert_eq!(paused.ask(Request::post("/later"), "{}").await.status, 202);
+    assert_eq!(paused.ran(), 0);
 
     let mut bare = world(&["GET /a"]);
     bare.is_deployed = false;

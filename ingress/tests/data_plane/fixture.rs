@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) script: ScriptId,
     pub(crate) limits: Limits,
     pub(crate) is_paused: bool,
+    pub(crate) is_script_paused: bool,
     pub(crate) settings: Settings,
     pub(crate) readiness: Readiness,
     pub(crate) keys: HashMap<String, Principal>,
@@ -61,6 +62,7 @@ pub(crate) fn world(routes: &[&str]) -> World {
         script,
         limits: Limits::DEFAULT,
         is_paused: false,
+        is_script_paused: false,
         settings: Settings::default(),
         readiness: Readiness::default(),
         keys: HashMap::new(),
@@ -178,7 +180,11 @@ impl World {
             let id = *id;
             let pattern = Pattern::try_from(definition).expect("a pattern");
             let program = Some(Arc::clone(&program)).filter(|_| self.is_deployed);
-            (id, pattern, Arc::new(Route { id, definition: definition.clone(), program }))
+            (
+                id,
+                pattern,
+                Arc::new(Route { id, definition: definition.clone(), program, is_paused: self.is_script_paused }),
+            )
         });
         let app = Arc::new(App {
             id: self.app,
@@ -191,7 +197,10 @@ impl World {
         for host in ["shop.test", "*.shops.test"] {
             hosts.insert(HostPattern::parse(Some(host)).expect("a host"), Arc::clone(&app));
         }
-        Snapshot { hosts, scripts: HashMap::from([(self.script, Script { app, program })]) }
+        Snapshot {
+            hosts,
+            scripts: HashMap::from([(self.script, Script { app, program, is_paused: self.is_script_paused })]),
+        }
     }
 
     /// Asks `shop.test`.

@@ -1,6 +1,9 @@
 //! Where crates that do not know each other meet: what the data plane asks for, answered by what the node has.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use chrono::Utc;
@@ -69,7 +72,8 @@ fn snapshot(setup: &Setup) -> Snapshot {
         }
         for script in app.scripts.iter().filter(|script| script.kind == ScriptKind::Endpoint) {
             if let Some(active) = &script.active {
-                let found = Script { app: Arc::clone(&served), program: Arc::clone(&active.program) };
+                let (app, program) = (Arc::clone(&served), Arc::clone(&active.program));
+                let found = Script { app, program, is_paused: script.is_paused };
                 scripts.insert(script.id, found);
             }
         }
@@ -80,12 +84,14 @@ fn snapshot(setup: &Setup) -> Snapshot {
 fn served(app: &setup::App) -> data_plane::App {
     let programs: HashMap<_, _> =
         app.scripts.iter().filter_map(|script| Some((script.id, &script.active.as_ref()?.program))).collect();
+    let paused: HashSet<_> = app.scripts.iter().filter(|script| script.is_paused).map(|script| script.id).collect();
     let routes = app.routes.iter().filter_map(|route| {
         let pattern = Pattern::try_from(&route.definition)
             .inspect_err(|error| warn!(%error, route.id = %route.id, "A stored route cannot be read: it leads nowhere"))
             .ok()?;
         let program = programs.get(&route.definition.script).map(|program| Arc::clone(program));
-        let served = data_plane::Route { id: route.id, definition: route.definition.clone(), program };
+        let is_paused = paused.contains(&route.definition.script);
+        let served = data_plane::Route { id: route.id, definition: route.definition.clone(), program, is_paused };
         Some((route.id, pattern, Arc::new(served)))
     });
     data_plane::App {
