@@ -5,11 +5,13 @@
 //! - [`dead_letters`] reads what could not be done.
 //! - [`kv`] reads stored values for runs and for the data browser.
 //! - [`outbox`] reads what is owed.
+//! - [`queues`] counts what waits behind gates.
 //! - [`scripts`] reads what is too much to keep in memory: versions and their sources.
 
 pub mod cron;
 pub mod dead_letters;
 pub mod kv;
 pub mod outbox;
+pub mod queues;
 pub mod scripts;
 pub mod setup;

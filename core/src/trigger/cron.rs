@@ -14,6 +14,7 @@ use crate::{
 
 /// When the clock shows certain times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CronTrigger)]
 pub struct Cron {
     /// Five or six fields, or `@daily` and the like.
     #[schema(example = "30 2 * * *")]

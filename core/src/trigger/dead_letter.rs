@@ -15,6 +15,7 @@ use crate::{
 /// What kind of thing owed the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DeadLetterSource)]
 pub enum SourceKind {
     /// A request to an asynchronous route.
     AsyncRoute,
@@ -45,6 +46,7 @@ impl SourceKind {
 
 /// When work becomes a dead letter. Every field that is given must fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = DeadLetterTrigger)]
 pub struct DeadLetters {
     /// Only of this source.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,6 +11,7 @@ use crate::{event::Event, id::TriggerId, name};
 /// What was done to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = KvOp)]
 pub enum Op {
     /// It got a value.
     Set,
@@ -26,6 +27,7 @@ impl Op {
 
 /// When an entry of some collections is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = KvTrigger)]
 pub struct Kv {
     /// A collection, `prefix*` or `*`.
     #[schema(value_type = String)]

@@ -67,11 +67,12 @@ impl Matcher {
     /// The item that somebody owes who wants to see what the trigger does. `sample` is what its run finds under the kind's
     /// name.
     #[must_use]
-    pub fn tried_out(&self, app: AppId, actor: &Actor, sample: &Value) -> NewEvent {
+    pub fn tried_out(&self, app: AppId, actor: &Actor, sample: &Value) -> (OutboxId, NewEvent) {
         let lane = self.when.lane(self.trigger, sample["key"].as_str());
         let owes = Owes { lane, ..Owes::now(sample) };
         let id = EventId::generate();
-        NewEvent { id, ..NewEvent::new(Some(app), actor, self.enqueued(owes, id)) }
+        let enqueued = self.enqueued(owes, id);
+        (enqueued.item, NewEvent { id, ..NewEvent::new(Some(app), actor, enqueued) })
     }
 
     fn owed(&self, event: &NewEvent) -> Option<NewEvent> {

@@ -10,6 +10,7 @@ use crate::{event::Event, id::TriggerId, name};
 
 /// When a message is sent to a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = QueueTrigger)]
 pub struct Queue {
     /// The queue.
     pub queue: String,

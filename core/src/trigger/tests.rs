@@ -225,7 +225,7 @@ fn a_sample_fits_what_its_trigger_waits_for_and_is_owed_like_what_happened() {
     ] {
         let matcher = matcher(when(json));
         let sample = matcher.when.sample(DateTime::UNIX_EPOCH);
-        let tried = matcher.tried_out(app, &Actor::SYSTEM, &sample);
+        let (_, tried) = matcher.tried_out(app, &Actor::SYSTEM, &sample);
         let seen = seen(std::slice::from_ref(&tried));
         let kind = matcher.when.kind();
         assert_eq!((seen["kind"].as_str(), &seen[kind]), (Some(kind), &sample));
@@ -245,7 +245,7 @@ fn a_sample_fits_what_its_trigger_waits_for_and_is_owed_like_what_happened() {
 fn what_is_tried_out_under_a_key_waits_its_turn() {
     let matcher = matcher(when(json!({ "kind": "queue", "queue": "mail" })));
     let sample = json!({ "queue": "mail", "message": 1, "key": "ada" });
-    let tried = matcher.tried_out(AppId::generate(), &Actor::SYSTEM, &sample);
+    let (_, tried) = matcher.tried_out(AppId::generate(), &Actor::SYSTEM, &sample);
     assert_eq!(item(&[tried]).lane, Some(format!("{}/ada", matcher.trigger)));
 }
 

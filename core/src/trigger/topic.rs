@@ -10,6 +10,7 @@ use crate::{event::Event, id::TriggerId, name};
 
 /// When a message is published to some topics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TopicTrigger)]
 pub struct Topic {
     /// A topic, `prefix.*` or `*`.
     #[schema(value_type = String)]

@@ -97,6 +97,16 @@ impl Caller {
         if self.may(capability, app) { Ok(()) } else { Err(self.forbidden(capability)) }
     }
 
+    /// Refuses who does not hold a capability now, whatever it held when the request came.
+    pub(super) fn must_still(
+        &self,
+        plane: &AdminPlane,
+        capability: Capability,
+        app: Option<AppId>,
+    ) -> Result<(), Problem> {
+        if self.still_may(plane, capability, app) { Ok(()) } else { Err(self.forbidden(capability)) }
+    }
+
     fn forbidden(&self, capability: Capability) -> Problem {
         let detail = match &self.principal {
             Principal::ApiKey { .. } => {

@@ -12,6 +12,7 @@ use picloud_core::{
     capability::Capability,
     event::{Actor, Event, account, session},
     id::AccountId,
+    log::NewEvent,
     policy::InstanceRole,
 };
 use picloud_projections::setup::{Account, Setup};
@@ -30,6 +31,7 @@ use super::{
     params::Params,
     session::{busy, secret, too_many},
     time::Time,
+    triggers::registrant,
     write::{NoContent, Shown, Written, database},
 };
 use crate::{
@@ -251,12 +253,13 @@ pub(super) async fn change(
     changes.name.as_deref().map(names::person).transpose()?;
     let id = find(&plane.setup.get(), &named)?.id;
     let expected = if_match.of(&plane, None).await?;
+    let (actor, reach) = (caller.actor(), |setup: &Setup| registrant::reach(setup, id));
     let decided = plane
-        .decide_instance(&caller.actor(), |setup| {
+        .decide_across(reach, |setup| {
             let now = account_of(setup, id)?;
             expected.check(now.position)?;
             must_manage(&caller, now.rights.role)?;
-            let mut events: Vec<Event> = Vec::new();
+            let (mut events, mut disabled): (Vec<Event>, _) = (Vec::new(), Vec::new());
             if let Some(email) = email.clone().filter(|email| *email != now.email) {
                 events.push(account::EmailChanged { account: id, email }.into());
             }
@@ -269,15 +272,18 @@ pub(super) async fn change(
                     return Err(last_owner());
                 }
                 events.push(account::RoleGranted { account: id, role }.into());
+                let why = format!("{}, who registered it, has no role on this app any more", now.email);
+                disabled = registrant::beyond_reach(setup, &actor, id, Some(role), &why);
             }
-            Ok((events, ()))
+            let events = events.into_iter().map(|event| NewEvent::new(None, &actor, event));
+            Ok((events.chain(disabled).collect(), ()))
         })
         .await?;
     let form = AccountForm::of(&*account_of(&plane.setup.get(), id)?);
     decided.answer(&plane, StatusCode::OK, Shown(form)).await
 }
 
-/// Ends its sessions and its keys, at once and on every node.
+/// Ends its sessions and its keys, at once and on every node, and disables its triggers.
 pub(super) async fn deactivate(
     State(plane): State<Plane>,
     caller: Caller,
@@ -285,20 +291,23 @@ pub(super) async fn deactivate(
 ) -> Result<Written<NoContent>, Problem> {
     let id = find(&plane.setup.get(), &named)?.id;
     let open = plane.auth.sessions.of(id).await.map_err(|error| database(&error))?;
+    let (actor, reach) = (caller.actor(), |setup: &Setup| registrant::reach(setup, id));
     let decided = plane
-        .decide_instance(&caller.actor(), |setup| {
+        .decide_across(reach, |setup| {
             let now = account_of(setup, id)?;
             must_manage(&caller, now.rights.role)?;
             if setup.is_last_owner(id) {
                 return Err(last_owner());
             }
-            let mut events: Vec<Event> = Vec::new();
+            let mut events = Vec::new();
             if now.is_active {
-                events.push(account::Deactivated { account: id }.into());
+                events.push(NewEvent::new(None, &actor, account::Deactivated { account: id }));
                 events.extend(open.iter().map(|open| {
                     let by = session::ClosedBy::Deactivated;
-                    Event::from(session::Closed { session: open.id, account: id, by })
+                    NewEvent::new(None, &actor, session::Closed { session: open.id, account: id, by })
                 }));
+                let why = format!("the account of {}, who registered it, was deactivated", now.email);
+                events.extend(registrant::beyond_reach(setup, &actor, id, None, &why));
             }
             Ok((events, ()))
         })

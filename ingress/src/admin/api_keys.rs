@@ -11,6 +11,7 @@ use picloud_core::{
     capability::Capability,
     event::api_key,
     id::{AccountId, ApiKeyId, AppId},
+    log::NewEvent,
     policy::Principal,
 };
 use picloud_projections::setup::{ApiKey, Setup};
@@ -27,7 +28,8 @@ use super::{
     page::{self, Page},
     params::Params,
     time::Time,
-    write::{NoContent, Shown, Written, database},
+    triggers::registrant,
+    write::{Decided, NoContent, Shown, Written, database},
 };
 use crate::problem::{Kind, Problem};
 
@@ -264,8 +266,21 @@ pub(super) async fn revoke(
     let id = named.parse::<ApiKeyId>().ok();
     let key = setup.keys.values().find(|key| Some(key.id) == id && is_own(&caller, key));
     let key = key.ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no API key `{}`", short(&named))))?;
-    let revoked = api_key::Revoked { key: key.id }.into();
-    let committed = plane.append(&caller, key.app, vec![revoked], Vec::new()).await?;
-    let cursor = plane.seal(&*plane.cursor_key(key.app).await?, committed.last);
-    Ok(Written { status: StatusCode::NO_CONTENT, cursor, body: NoContent })
+    let actor = caller.actor();
+    let revoked = || NewEvent::new(key.app, &actor, api_key::Revoked { key: key.id });
+    let why = format!("the API key `{}`, which registered it, was revoked", key.name);
+    // Those of a key that is somebody's go on in that name, cut down as they were.
+    let reach = |setup: &Setup| match (key.account, key.app) {
+        (Some(_), _) => Vec::new(),
+        (None, Some(app)) => vec![app],
+        (None, None) => setup.apps.keys().copied().collect(),
+    };
+    let decided = plane
+        .decide_across(reach, |setup| {
+            let mut events = vec![revoked()];
+            events.extend(registrant::without_key(setup, &actor, key.id, &why));
+            Ok((events, ()))
+        })
+        .await?;
+    Decided { app: key.app, ..decided }.no_content(&plane).await
 }

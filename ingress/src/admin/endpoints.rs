@@ -16,7 +16,7 @@ use super::{
         self,
         contract::{self, Contract},
     },
-    outbox, pages, routes, scripts, session,
+    outbox, pages, queues, routes, scripts, session, triggers,
 };
 
 /// What a caller must hold.
@@ -87,8 +87,9 @@ macro_rules! endpoints {
 }
 
 use Capability::{
-    AppAdmin, AppDeadLetterManage, AppInvoke, AppKvRead, AppManageDomains, AppQueueManage, AppRead, AppReadLog,
-    AppWriteRoute, AppWriteScript, InstanceCreateApp, InstanceManageAccounts, InstanceManageSettings, InstanceReadLog,
+    AppAdmin, AppDeadLetterManage, AppInvoke, AppKvRead, AppManageDomains, AppManageTriggers, AppQueueManage, AppRead,
+    AppReadLog, AppWriteRoute, AppWriteScript, InstanceCreateApp, InstanceManageAccounts, InstanceManageSettings,
+    InstanceReadLog,
 };
 use Requires::{App, Deploy, Instance, Nothing, Principal};
 
@@ -246,6 +247,10 @@ endpoints! {
     GET "/api/v1/admin/apps/{app}/scripts/{script}/versions/{version}", App(AppRead), scripts::versions::show;
     /// Makes a version the one that runs.
     POST "/api/v1/admin/apps/{app}/scripts/{script}/activate", App(AppWriteScript), scripts::activate;
+    /// Pauses a script: calls are answered with 503, what is owed waits.
+    POST "/api/v1/admin/apps/{app}/scripts/{script}/pause", App(AppWriteScript), scripts::pause, or 422;
+    /// Lets a script go on.
+    POST "/api/v1/admin/apps/{app}/scripts/{script}/resume", App(AppWriteScript), scripts::resume;
     /// Runs a script to try it out.
     /// A failure of the script is part of the answer, not a problem.
     POST "/api/v1/admin/apps/{app}/scripts/{script}/invoke", App(AppInvoke), scripts::invoke::invoke, or 409;
@@ -264,6 +269,42 @@ endpoints! {
     PUT "/api/v1/admin/apps/{app}/routes/{route}", App(AppWriteRoute), routes::update;
     /// Unbinds a route.
     DELETE "/api/v1/admin/apps/{app}/routes/{route}", App(AppWriteRoute), routes::unbind;
+
+    /// Lists an app's triggers.
+    GET "/api/v1/admin/apps/{app}/triggers", App(AppRead), triggers::list;
+    /// Makes a trigger.
+    /// Its runs act in the name of who makes it.
+    POST "/api/v1/admin/apps/{app}/triggers", App(AppManageTriggers), triggers::create => 201;
+    /// Shows a trigger.
+    GET "/api/v1/admin/apps/{app}/triggers/{trigger}", App(AppRead), triggers::show;
+    /// Replaces all that a trigger says.
+    /// Who changes it answers for its runs from then on.
+    PUT "/api/v1/admin/apps/{app}/triggers/{trigger}", App(AppManageTriggers), triggers::update;
+    /// Deletes a trigger. What it made be owed is still run.
+    DELETE "/api/v1/admin/apps/{app}/triggers/{trigger}", App(AppManageTriggers), triggers::delete;
+    /// Lets events count again.
+    /// Who enables a trigger answers for its runs from then on.
+    POST "/api/v1/admin/apps/{app}/triggers/{trigger}/enable", App(AppManageTriggers), triggers::state::enable, or 422;
+    /// Lets events pass a trigger by.
+    POST "/api/v1/admin/apps/{app}/triggers/{trigger}/disable", App(AppManageTriggers), triggers::state::disable;
+    /// Lets what a trigger makes be owed wait.
+    POST "/api/v1/admin/apps/{app}/triggers/{trigger}/pause", App(AppManageTriggers), triggers::state::pause;
+    /// Lets what waited run.
+    POST "/api/v1/admin/apps/{app}/triggers/{trigger}/resume", App(AppManageTriggers), triggers::state::resume;
+    /// Runs a trigger's script with a sample event.
+    /// The run is owed like any other of the trigger; without an `event` it gets an example of one.
+    POST "/api/v1/admin/apps/{app}/triggers/{trigger}/run", App(AppManageTriggers), triggers::run::run => 202;
+
+    /// Lists the queues that a trigger takes from or of which something is said, with what waits in each.
+    GET "/api/v1/admin/apps/{app}/queues", App(AppRead), queues::list;
+    /// Shows a queue.
+    GET "/api/v1/admin/apps/{app}/queues/{queue}", App(AppRead), queues::show;
+    /// Says how a queue is taken from.
+    PUT "/api/v1/admin/apps/{app}/queues/{queue}", App(AppQueueManage), queues::configure;
+    /// Lets the messages of a queue wait.
+    POST "/api/v1/admin/apps/{app}/queues/{queue}/pause", App(AppQueueManage), queues::pause, or 422;
+    /// Lets the messages of a queue be taken again.
+    POST "/api/v1/admin/apps/{app}/queues/{queue}/resume", App(AppQueueManage), queues::resume, or 422;
 
     /// Lists an app's kv collections.
     GET "/api/v1/admin/apps/{app}/kv", App(AppKvRead), kv::collections;

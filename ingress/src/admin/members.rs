@@ -5,7 +5,11 @@ use axum::{
     extract::{Path, State},
 };
 use http::StatusCode;
-use picloud_core::{event::member, id::AccountId, policy::AppRole};
+use picloud_core::{
+    event::{Event, member},
+    id::AccountId,
+    policy::AppRole,
+};
 use picloud_projections::setup::{App, Member, Setup};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -19,6 +23,7 @@ use super::{
     page::{self, Page},
     params::Params,
     time::Time,
+    triggers::registrant,
     write::{NoContent, Shown, Written},
 };
 use crate::problem::{Kind, Problem};
@@ -124,11 +129,22 @@ pub(super) async fn remove(
 ) -> Result<Written<NoContent>, Problem> {
     let expected = if_match.of(&plane, Some(app.id)).await?;
     let decided = plane
-        .decide(&caller, app.id, |picture| {
-            let (account, member) = find(&plane.setup.get(), &picture.app, &named)?;
+        .decide_with_people(&caller, app.id, |picture| {
+            let setup = plane.setup.get();
+            let (account, member) = find(&setup, &picture.app, &named)?;
             expected.check(member.position)?;
-            Ok((vec![member::Removed { account }.into()], ()))
+            let mut events: Vec<Event> = vec![member::Removed { account }.into()];
+            events.extend(disabled(&setup, &picture.app, account));
+            Ok((events, ()))
         })
         .await?;
     decided.no_content(&plane).await
+}
+
+/// What an account's triggers come to when it is no member any more. Who has a role on every app keeps them.
+fn disabled(setup: &Setup, app: &App, account: AccountId) -> Vec<Event> {
+    let account = setup.accounts.get(&account).filter(|account| account.rights.role.everywhere().is_none());
+    let Some(account) = account else { return Vec::new() };
+    let why = format!("{}, who registered it, is no member of this app any more", account.email);
+    registrant::without_account(app, account.id, &why)
 }

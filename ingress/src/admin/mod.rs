@@ -40,11 +40,13 @@ mod outbox;
 mod page;
 mod pages;
 mod params;
+mod queues;
 mod routes;
 mod scripts;
 mod session;
 mod stream;
 mod time;
+mod triggers;
 mod write;
 
 use std::sync::Arc;

@@ -81,6 +81,26 @@ impl AdminPlane {
         &self,
         caller: &Caller,
         app: AppId,
+        decide: impl FnMut(&Picture) -> Result<(Vec<Event>, T), Problem> + Send,
+    ) -> Result<Decided<T>, Problem> {
+        self.decide_on(caller, app, &[Some(app)], decide).await
+    }
+
+    /// The same for what depends on people and keys, too: decided anew when any of those has changed.
+    pub(super) async fn decide_with_people<T: Send>(
+        &self,
+        caller: &Caller,
+        app: AppId,
+        decide: impl FnMut(&Picture) -> Result<(Vec<Event>, T), Problem> + Send,
+    ) -> Result<Decided<T>, Problem> {
+        self.decide_on(caller, app, &[Some(app), None], decide).await
+    }
+
+    async fn decide_on<T: Send>(
+        &self,
+        caller: &Caller,
+        app: AppId,
+        looked_at: &[Option<AppId>],
         mut decide: impl FnMut(&Picture) -> Result<(Vec<Event>, T), Problem> + Send,
     ) -> Result<Decided<T>, Problem> {
         let mut tries = Tries::default();
@@ -90,8 +110,7 @@ impl AdminPlane {
             if events.is_empty() {
                 return Ok(Decided { app: Some(app), position: picture.as_of, value });
             }
-            let read = Read::Config { app: Some(app), as_of: picture.as_of };
-            match self.append(caller, Some(app), events, vec![read]).await {
+            match self.append(caller, Some(app), events, configured(looked_at, picture.as_of)).await {
                 Ok(committed) => return Ok(Decided { app: Some(app), position: committed.last, value }),
                 Err(Refused::Problem(problem) | Refused::Exists(problem)) => return Err(problem),
                 Err(Refused::Stale) => tries.again(self, picture.as_of).await?,
@@ -106,6 +125,18 @@ impl AdminPlane {
         actor: &Actor,
         mut decide: impl FnMut(&Setup) -> Result<(Vec<Event>, T), Problem> + Send,
     ) -> Result<Decided<T>, Problem> {
+        let about_none =
+            |events: Vec<Event>| events.into_iter().map(|event| NewEvent::new(None, actor, event)).collect();
+        let decide = |setup: &Setup| decide(setup).map(|(events, value)| (about_none(events), value));
+        self.decide_across(|_| Vec::new(), decide).await
+    }
+
+    /// Decides about the instance and some of its apps; decides anew when either has changed meanwhile.
+    pub(super) async fn decide_across<T: Send>(
+        &self,
+        apps: impl Fn(&Setup) -> Vec<AppId> + Send,
+        mut decide: impl FnMut(&Setup) -> Result<(Vec<NewEvent>, T), Problem> + Send,
+    ) -> Result<Decided<T>, Problem> {
         let mut tries = Tries::default();
         loop {
             let setup = self.setup.get();
@@ -114,7 +145,8 @@ impl AdminPlane {
             if events.is_empty() {
                 return Ok(Decided { app: None, position: as_of, value });
             }
-            match self.append_as(actor, None, events, vec![Read::Config { app: None, as_of }]).await {
+            let looked_at: Vec<_> = apps(&setup).into_iter().map(Some).chain([None]).collect();
+            match self.append_events(events, configured(&looked_at, as_of)).await {
                 Ok(committed) => return Ok(Decided { app: None, position: committed.last, value }),
                 Err(Refused::Problem(problem) | Refused::Exists(problem)) => return Err(problem),
                 Err(Refused::Stale) => tries.again(self, as_of).await?,
@@ -206,6 +238,11 @@ impl AdminPlane {
             }
         }
     }
+}
+
+/// That none of these was set up differently since.
+pub(super) fn configured(looked_at: &[Option<AppId>], as_of: Position) -> Vec<Read> {
+    looked_at.iter().map(|app| Read::Config { app: *app, as_of }).collect()
 }
 
 /// What a decision came to, and up to where the log was when it held.

@@ -15,5 +15,7 @@ mod kv;
 mod logs;
 mod matrix;
 mod openapi;
+mod queues;
 mod routes;
 mod scripts;
+mod triggers;

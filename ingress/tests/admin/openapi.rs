@@ -264,7 +264,39 @@ async fn apps_scripts_and_routes_are_answered_as_documented(pool: PgPool) {
     owner.ask(Method::PUT, &route, Some(changed), 200).await;
     owner.ask(Method::DELETE, &route, None, 204).await;
 
-    let manifest = json!({ "hosts": ["b.test"], "env": { "A": "1" }, "scripts": [
+    let triggers = format!("{shop}/triggers");
+    let cron = json!({ "kind": "cron", "schedule": "@daily", "script": "greet", "retry": { "max_attempts": 2 } });
+    let made = owner.post(&triggers, cron.clone(), 201).await;
+    owner.post(&triggers, json!({ "kind": "cron", "schedule": "never", "script": "greet" }), 422).await;
+    for said in [
+        json!({ "kind": "kv", "collection": "*", "ops": ["set"], "script": "greet", "enabled": false }),
+        json!({ "kind": "topic", "topic": "a.*", "script": "greet" }),
+        json!({ "kind": "queue", "queue": "mail", "script": "greet" }),
+        json!({ "kind": "dead_letter", "source": "invoke", "script": "greet" }),
+    ] {
+        owner.post(&triggers, said, 201).await;
+    }
+    owner.get(&triggers, 200).await;
+    let trigger = format!("{triggers}/{}", text(&made["id"]));
+    owner.get(&trigger, 200).await;
+    owner.ask(Method::PUT, &trigger, Some(cron), 200).await;
+    for what in ["disable", "enable", "pause", "resume"] {
+        owner.post(&format!("{trigger}/{what}"), Value::Null, 200).await;
+    }
+    owner.post(&format!("{trigger}/run"), json!({}), 202).await;
+    owner.post(&format!("{trigger}/run"), json!({ "event": { "due_at": "2026-03-01T03:00:00Z" } }), 202).await;
+    owner.ask(Method::DELETE, &trigger, None, 204).await;
+    owner.get(&format!("{shop}/queues"), 200).await;
+    owner.get(&format!("{shop}/queues/mail"), 200).await;
+    owner.get(&format!("{shop}/queues/none"), 404).await;
+    owner.ask(Method::PUT, &format!("{shop}/queues/mail"), Some(json!({ "max_concurrency": 2 })), 200).await;
+    owner.post(&format!("{shop}/queues/mail/pause"), Value::Null, 200).await;
+    owner.post(&format!("{shop}/queues/mail/resume"), Value::Null, 200).await;
+    owner.post(&format!("{scripts}/greet/pause"), Value::Null, 200).await;
+    owner.post(&format!("{scripts}/greet/resume"), Value::Null, 200).await;
+
+    let manifest = json!({ "hosts": ["b.test"], "triggers": [{ "kind": "topic", "topic": "a.*", "script": "greet" }],
+        "queues": [{ "name": "mail", "max_concurrency": 1 }], "env": { "A": "1" }, "scripts": [
         { "name": "greet", "source": "3\n", "routes": [{ "path": "/greet" }] }
     ]});
     owner.post(&format!("{shop}/deploy?dry_run=true"), manifest.clone(), 200).await;

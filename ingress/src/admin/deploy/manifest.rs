@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use picloud_core::{event::script::ScriptKind, limits::Limits, routing::conflict};
+use picloud_core::{event::script::ScriptKind, limits::Limits, routing::conflict, trigger::Written};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
     admin::{
         access::short,
-        domains, env, names,
+        domains, env, names, queues,
         routes::{
             check::contradiction,
             is_module,
             wanted::{RouteSaid, RouteWanted},
         },
         scripts::source::{NewSource, Source},
+        triggers,
     },
     problem::{Kind, Problem},
 };
@@ -33,8 +34,21 @@ pub(in crate::admin) struct Manifest {
     env: Option<BTreeMap<String, String>>,
     #[serde(default)]
     scripts: Vec<ScriptSaid>,
+    /// All triggers there shall be; not said: those there are stay.
+    triggers: Option<Vec<Written>>,
+    /// What is said of queues; not said: what was said stays.
+    queues: Option<Vec<QueueSaid>>,
     #[serde(default)]
     prune: bool,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ManifestQueue)]
+struct QueueSaid {
+    name: String,
+    /// How many of its messages each consumer works on at once, 1 to 1000; not said: as many as there is room for.
+    max_concurrency: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -63,6 +77,10 @@ pub(in crate::admin) struct Wanted {
     /// None: nothing is said of it.
     pub(super) env: Option<BTreeMap<String, String>>,
     pub(super) scripts: Vec<ScriptWanted>,
+    /// None: nothing is said of them.
+    pub(super) triggers: Option<Vec<Written>>,
+    /// How many messages of each are worked on at once. None: nothing is said of them.
+    pub(super) queues: Option<BTreeMap<String, Option<u32>>>,
     /// Whether what is there and not named goes.
     pub(super) prune: bool,
 }
@@ -80,7 +98,7 @@ pub(in crate::admin) struct ScriptWanted {
 
 impl Wanted {
     pub(super) fn check(manifest: Manifest, ceiling: &Limits) -> Result<Self, Problem> {
-        let Manifest { app: _, create_app, hosts, env, scripts, prune } = manifest;
+        let Manifest { app: _, create_app, hosts, env, scripts, triggers, queues, prune } = manifest;
         let hosts = hosts.iter().map(|host| domains::host(host)).collect::<Result<BTreeSet<_>, _>>()?;
         for (name, value) in env.iter().flatten() {
             env::check(name, value)?;
@@ -88,7 +106,9 @@ impl Wanted {
         let scripts = scripts.into_iter().map(|said| said.check(ceiling)).collect::<Result<Vec<_>, _>>()?;
         no_duplicates(&scripts)?;
         no_conflicts(&scripts)?;
-        Ok(Self { create_app, hosts, env, scripts, prune })
+        check_triggers(triggers.as_deref().unwrap_or_default(), &scripts)?;
+        let queues = queues.map(queues_wanted).transpose()?;
+        Ok(Self { create_app, hosts, env, scripts, triggers, queues, prune })
     }
 }
 
@@ -108,6 +128,39 @@ impl ScriptSaid {
         };
         Ok(ScriptWanted { name, kind, source, routes, default_routes })
     }
+}
+
+/// What can be told of triggers without looking at the app.
+fn check_triggers(triggers: &[Written], scripts: &[ScriptWanted]) -> Result<(), Problem> {
+    let mut seen = BTreeSet::new();
+    for said in triggers {
+        triggers::wanted::check(said)?;
+        if let Some(script) = scripts.iter().find(|script| script.name == said.script) {
+            triggers::wanted::must_run(script.kind, &script.name)?;
+        }
+        if !seen.insert((&said.script, said.when.kind(), said.when.selects())) {
+            let detail = format!(
+                "there are two triggers `{}` that run `{}` in the manifest",
+                short(&triggers::told(&said.when)),
+                short(&said.script)
+            );
+            return Err(Problem::new(Kind::InvalidInput, detail).field("triggers"));
+        }
+    }
+    Ok(())
+}
+
+fn queues_wanted(said: Vec<QueueSaid>) -> Result<BTreeMap<String, Option<u32>>, Problem> {
+    let mut wanted = BTreeMap::new();
+    for QueueSaid { name, max_concurrency } in said {
+        names::word("queue", &name)?;
+        queues::check_concurrency(max_concurrency)?;
+        if wanted.insert(name.clone(), max_concurrency).is_some() {
+            let detail = format!("there are two queues `{name}` in the manifest");
+            return Err(Problem::new(Kind::InvalidInput, detail).field("queues"));
+        }
+    }
+    Ok(wanted)
 }
 
 fn no_duplicates(scripts: &[ScriptWanted]) -> Result<(), Problem> {

@@ -38,7 +38,7 @@ use super::{
     openapi::Told,
     params::Params,
     scripts::{source::Found, ulid_now},
-    write::{Refused, Shown, Tries, Written},
+    write::{Refused, Shown, Tries, Written, configured},
 };
 use crate::problem::{Kind, Problem};
 
@@ -84,11 +84,13 @@ pub(super) async fn deploy(
     let wanted = Wanted::check(manifest, &plane.ceiling)?;
     let sources: Vec<_> = wanted.scripts.iter().map(|script| (script.name.as_str(), &script.source)).collect();
     let diagnostics = plane.validate(&sources).await?;
+    let registrant = caller.registrant()?;
     let mut tries = Tries::default();
     let (plan, committed) = loop {
         let target = plane.target(&caller, &named, wanted.create_app)?;
         let latest = plane.latest(&target).await?;
-        let mut plan = plan(&wanted, &Present { app: target.app(), slug: &named, latest: &latest }, &mut ulid_now)?;
+        let present = Present { app: target.app(), slug: &named, latest: &latest, registrant: &registrant };
+        let mut plan = plan(&wanted, &present, &mut ulid_now)?;
         permit(&caller, &plan)?;
         if plan.makes_app() {
             plan.events.extend(caller.owning());
@@ -96,8 +98,8 @@ pub(super) async fn deploy(
         if how.dry_run || plan.events.is_empty() {
             break (plan, (!how.dry_run).then_some(target.as_of));
         }
-        let read = Read::Config { app: Some(plan.app), as_of: target.as_of };
-        match plane.append(&caller, Some(plan.app), std::mem::take(&mut plan.events), vec![read]).await {
+        let reads = plane.reads(&caller, &plan, target.as_of)?;
+        match plane.append(&caller, Some(plan.app), std::mem::take(&mut plan.events), reads).await {
             Ok(committed) => break (plan, Some(committed.last)),
             Err(Refused::Stale) => tries.again(&plane, target.as_of).await?,
             // Someone made the app meanwhile: then it is to be brought up to date, unless it is not the caller's to see.
@@ -141,6 +143,18 @@ impl AdminPlane {
         }
     }
 
+    /// What a plan depends on. Triggers last in the name of who deploys, who must be there and allowed to when they are made.
+    fn reads(&self, caller: &Caller, plan: &Plan, as_of: Position) -> Result<Vec<Read>, Problem> {
+        if !plan.makes_triggers() {
+            return Ok(configured(&[Some(plan.app)], as_of));
+        }
+        match plan.makes_app() {
+            true => caller.must_still(self, Capability::InstanceCreateApp, None)?,
+            false => caller.must_still(self, Capability::AppManageTriggers, Some(plan.app))?,
+        }
+        Ok(configured(&[Some(plan.app), None], as_of))
+    }
+
     async fn latest(&self, target: &Target) -> Result<HashMap<ScriptId, Latest>, Problem> {
         match target.app() {
             Some(app) => picloud_projections::scripts::latest(&self.pool, app.id)
@@ -178,6 +192,8 @@ fn permit(caller: &Caller, plan: &Plan) -> Result<(), Problem> {
             ChangeKind::Domain => caller.must(Capability::AppManageDomains, app)?,
             ChangeKind::Env | ChangeKind::Script => caller.must(Capability::AppWriteScript, app)?,
             ChangeKind::Route => caller.must(Capability::AppWriteRoute, app)?,
+            ChangeKind::Trigger => caller.must(Capability::AppManageTriggers, app)?,
+            ChangeKind::Queue => caller.must(Capability::AppQueueManage, app)?,
         }
     }
     Ok(())

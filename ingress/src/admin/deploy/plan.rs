@@ -1,9 +1,11 @@
 //! What is to change for an app to become what a manifest says. Pure: the same app and manifest give the same plan.
 
+mod triggers;
+
 use std::collections::{BTreeSet, HashMap};
 
 use picloud_core::{
-    event::{Event, app, domain, env, route, script},
+    event::{Event, app, domain, env, route, script, trigger::Registrant},
     id::{AppId, DomainId, RouteId, ScriptId, VersionId},
     limits::Limits,
     routing::{Pattern, conflict},
@@ -21,7 +23,10 @@ use super::manifest::{ScriptWanted, Wanted};
 use crate::{
     admin::{
         routes::{check::contradiction, pattern_text, wanted::RouteWanted},
-        scripts::step::{self, Step, What},
+        scripts::{
+            self,
+            step::{self, Step, What},
+        },
     },
     problem::{Kind, Problem},
 };
@@ -36,6 +41,8 @@ pub(super) struct Present<'a> {
     pub(super) app: Option<&'a App>,
     pub(super) slug: &'a str,
     pub(super) latest: &'a HashMap<ScriptId, Latest>,
+    /// Who answers for what new triggers do.
+    pub(super) registrant: &'a Registrant,
 }
 
 /// What is to happen.
@@ -54,6 +61,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Whether anything lasts in the name of who deploys.
+    pub(super) fn makes_triggers(&self) -> bool {
+        self.changes.iter().any(|change| change.kind == ChangeKind::Trigger && change.is_one())
+    }
+
     /// Whether there was no app before.
     pub(super) fn makes_app(&self) -> bool {
         self.changes.iter().any(|change| change.kind == ChangeKind::App && change.is_one())
@@ -99,6 +111,8 @@ pub(super) enum ChangeKind {
     Env,
     Script,
     Route,
+    Trigger,
+    Queue,
 }
 
 impl Change {
@@ -130,7 +144,9 @@ pub(super) fn plan(wanted: &Wanted, present: &Present<'_>, mint: &mut dyn FnMut(
     planner.env();
     planner.scripts()?;
     let routes = planner.routes()?;
-    planner.prune_scripts();
+    planner.triggers()?;
+    planner.queues();
+    planner.prune_scripts()?;
     let Planner { app, mut first, then, last, changes, .. } = planner;
     first.extend(then);
     first.extend(last);
@@ -323,14 +339,19 @@ impl<'a> Planner<'a> {
         self.first.push(route::Unbound { route: route.id }.into());
     }
 
-    fn prune_scripts(&mut self) {
-        let Some(app) = self.present.app.filter(|_| self.wanted.prune) else { return };
+    fn prune_scripts(&mut self) -> Result<(), Problem> {
+        let Some(app) = self.present.app.filter(|_| self.wanted.prune) else { return Ok(()) };
         for script in app.scripts.iter().filter(|script| !self.scripts.contains_key(script.name.as_str())) {
+            if self.wanted.triggers.is_none() {
+                // Nothing was said of those: they stay, and need what they run.
+                scripts::refuse_triggered(app, script)?;
+            }
             let mut change = Change::new(Action::Delete, ChangeKind::Script, script.name.clone());
             change.before = Some(json!({ "script": script.id }));
             self.changes.push(change);
             self.last.push(script::Deleted { script: script.id }.into());
         }
+        Ok(())
     }
 }
 

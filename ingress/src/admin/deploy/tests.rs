@@ -4,15 +4,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::DateTime;
 use picloud_core::{
-    event::{Actor, Event, route::Definition, script::ScriptKind},
+    event::{Actor, Event, route::Definition, script::ScriptKind, trigger::Registrant},
     limits::Limits,
     run::Program,
+    trigger::Written,
 };
-use picloud_projections::setup::{Active, Domain, Route, Script};
+use picloud_projections::setup::{Active, Domain, Queue, Route, Script, Trigger};
 use serde_json::json;
 use ulid::Ulid;
 
 use super::*;
+
+/// Who deploys.
+const ADA: Registrant = Registrant { account: None, key: None, scopes: None };
 
 /// An app with a script `greet` (version 1 of `1`, active) on `/greet`, and a host.
 fn app() -> App {
@@ -95,7 +99,7 @@ fn planned(
         next += 1;
         Ulid(next)
     };
-    let plan = plan(&wanted(manifest), &Present { app, slug: "shop", latest }, &mut mint);
+    let plan = plan(&wanted(manifest), &Present { app, slug: "shop", latest, registrant: &ADA }, &mut mint);
     let told = |event: &Event| format!("{} {}", Event::kind(event), event.subject());
     plan.map(|plan| plan.events.iter().map(told).collect()).map_err(|problem| problem.detail().to_owned())
 }
@@ -123,7 +127,7 @@ fn the_same_plan_comes_of_the_same_app_and_manifest() {
 fn a_new_source_is_numbered_after_the_newest_version_not_the_active_one() {
     let manifest = wanted(json!({ "scripts": [{ "name": "greet", "source": "9" }] }));
     let (app, latest) = (app(), latest(4, "4"));
-    let present = Present { app: Some(&app), slug: "shop", latest: &latest };
+    let present = Present { app: Some(&app), slug: "shop", latest: &latest, registrant: &ADA };
     let plan = plan(&manifest, &present, &mut || Ulid(100)).expect("a plan");
     let Some(Event::ScriptDeployed(deployed)) = plan.events.first() else { panic!("{:?}", plan.events) };
     assert_eq!(deployed.number, 5);
@@ -200,7 +204,7 @@ fn default_routes_are_for_scripts_that_have_none() {
     // It keeps the one it has, and whoever deploys it is told where it answers.
     for prune in [false, true] {
         let wanted = wanted(manifest("greet", prune));
-        let present = Present { app: Some(&app), slug: "shop", latest: &latest };
+        let present = Present { app: Some(&app), slug: "shop", latest: &latest, registrant: &ADA };
         let plan = plan(&wanted, &present, &mut || Ulid(100)).expect("a plan");
         let paths: Vec<&str> = plan.routes.iter().map(|route| route.path.as_str()).collect();
         assert_eq!(paths, ["/greet"]);
@@ -218,4 +222,158 @@ fn a_route_that_contradicts_one_that_is_kept_is_refused() {
     ]});
     let refused = planned(manifest, Some(&app()), &latest(1, "1")).expect_err("two scripts on one path");
     assert!(refused.contains("/greet"), "{refused}");
+}
+
+/// A trigger of the app's `greet`.
+fn trigger(id: u128, said: serde_json::Value, is_enabled: bool) -> Trigger {
+    let mut said = said;
+    said["script"] = json!("greet");
+    let said: Written = serde_json::from_value(said).expect("a trigger");
+    Trigger {
+        id: Ulid(id).into(),
+        definition: crate::admin::triggers::wanted::defined(&said, Ulid(2).into()),
+        registrant: Registrant { account: Some(Ulid(90).into()), key: None, scopes: None },
+        is_enabled,
+        disabled_why: None,
+        is_paused: false,
+        created_at: DateTime::UNIX_EPOCH,
+        since: DateTime::UNIX_EPOCH,
+        position: Position(5),
+    }
+}
+
+/// The plan for an app with these triggers, of a manifest with those.
+fn with_triggers(there: Vec<Trigger>, wanted: serde_json::Value) -> Result<Vec<String>, String> {
+    let app = App { triggers: there, ..app() };
+    let manifest = json!({ "prune": true, "hosts": ["shop.test"], "triggers": wanted,
+        "scripts": [{ "name": "greet", "source": "1", "routes": [{ "path": "/greet" }] }] });
+    planned(manifest, Some(&app), &latest(1, "1"))
+}
+
+#[test]
+fn a_trigger_that_is_as_wanted_stays_untouched() {
+    let cron = json!({ "kind": "cron", "schedule": "@daily" });
+    let kv = json!({ "kind": "kv", "collection": "carts", "ops": ["set"] });
+    let there = vec![trigger(60, cron.clone(), true), trigger(61, kv.clone(), false)];
+    let said = |mut said: serde_json::Value| {
+        said["script"] = json!("greet");
+        said
+    };
+    // One that was disabled by hand stays so where the manifest does not say otherwise.
+    assert_eq!(with_triggers(there, json!([said(kv), said(cron)])), Ok(Vec::new()));
+}
+
+#[test]
+fn the_same_trigger_with_another_policy_is_updated_and_one_that_waits_for_another_thing_is_another() {
+    let there = || vec![trigger(60, json!({ "kind": "cron", "schedule": "@daily" }), true)];
+    let updated = json!([{ "kind": "cron", "schedule": "@daily", "missed": "all", "script": "greet" }]);
+    assert_eq!(with_triggers(there(), updated), Ok(vec![format!("trigger.updated {}", there()[0].id)]));
+    let other = json!([{ "kind": "cron", "schedule": "@daily", "time_zone": "Europe/Berlin", "script": "greet" }]);
+    let planned = with_triggers(there(), other).expect("a plan");
+    assert_eq!(kinds(&planned), ["trigger.deleted", "trigger.created"]);
+    let there = vec![trigger(60, json!({ "kind": "kv", "collection": "carts" }), true)];
+    let ops = json!([{ "kind": "kv", "collection": "carts", "ops": ["delete"], "script": "greet" }]);
+    assert_eq!(kinds(&with_triggers(there, ops).expect("a plan")), ["trigger.updated"]);
+}
+
+#[test]
+fn a_manifest_says_whether_a_trigger_counts() {
+    let topic = |enabled: bool| json!({ "kind": "topic", "topic": "a", "script": "greet", "enabled": enabled });
+    let new = with_triggers(Vec::new(), json!([topic(false)])).expect("a plan");
+    assert_eq!(kinds(&new), ["trigger.created", "trigger.disabled"]);
+    let there = |is_enabled| vec![trigger(60, json!({ "kind": "topic", "topic": "a" }), is_enabled)];
+    assert_eq!(kinds(&with_triggers(there(true), json!([topic(false)])).expect("a plan")), ["trigger.disabled"]);
+    assert_eq!(kinds(&with_triggers(there(false), json!([topic(true)])).expect("a plan")), ["trigger.enabled"]);
+    assert_eq!(with_triggers(there(true), json!([topic(true)])), Ok(Vec::new()));
+}
+
+#[test]
+fn triggers_go_before_their_scripts_and_come_after_them() {
+    let app = App { triggers: vec![trigger(60, json!({ "kind": "topic", "topic": "a" }), true)], ..app() };
+    let manifest = json!({ "prune": true, "triggers": [{ "kind": "topic", "topic": "a", "script": "other" }],
+        "queues": [{ "name": "mail", "max_concurrency": 2 }], "scripts": [{ "name": "other", "source": "1" }] });
+    let planned = planned(manifest, Some(&app), &latest(1, "1")).expect("a plan");
+    assert_eq!(
+        kinds(&planned),
+        [
+            "route.unbound",
+            "trigger.deleted",
+            "script.deployed",
+            "script.activated",
+            "trigger.created",
+            "queue.configured",
+            "script.deleted"
+        ]
+    );
+}
+
+#[test]
+fn a_manifest_that_says_nothing_of_triggers_leaves_them_and_what_they_run() {
+    let app = App { triggers: vec![trigger(60, json!({ "kind": "topic", "topic": "a" }), true)], ..app() };
+    let said = json!({ "prune": true, "scripts": [{ "name": "greet", "source": "1" }] });
+    let kept = planned(said, Some(&app), &latest(1, "1")).expect("a plan");
+    assert!(!kept.iter().any(|event| event.starts_with("trigger.")), "{kept:?}");
+    let refused = planned(json!({ "prune": true }), Some(&app), &latest(1, "1")).expect_err("it is run");
+    assert!(refused.contains("is run by 1 trigger(s)"), "{refused}");
+}
+
+#[test]
+fn a_trigger_runs_a_script_that_is_there_when_all_is_done() {
+    let wanted = json!([{ "kind": "topic", "topic": "a", "script": "nobody" }]);
+    let refused = with_triggers(Vec::new(), wanted).expect_err("no script");
+    assert_eq!(refused, "the app `shop` has no script `nobody`");
+    // Not pruned, it may be one that the manifest does not name.
+    let manifest =
+        |prune| json!({ "prune": prune, "triggers": [{ "kind": "topic", "topic": "a", "script": "greet" }] });
+    let added = planned(manifest(false), Some(&app()), &latest(1, "1")).expect("a plan");
+    assert_eq!(kinds(&added), ["trigger.created"]);
+    planned(manifest(true), Some(&app()), &latest(1, "1")).expect_err("it would go");
+}
+
+#[test]
+fn an_event_does_not_come_to_owe_too_much_by_a_deployment() {
+    let mail = || json!({ "kind": "queue", "queue": "mail" });
+    let there: Vec<Trigger> = (0..100).map(|n| trigger(1000 + n, mail(), true)).collect();
+    let app = App { triggers: there, ..app() };
+    let said = json!({ "triggers": [{ "kind": "queue", "queue": "mail", "script": "new" }],
+        "scripts": [{ "name": "new", "source": "1" }] });
+    let refused = planned(said, Some(&app), &latest(1, "1")).expect_err("one too many");
+    assert!(refused.contains("one event could owe 101 runs"), "{refused}");
+}
+
+#[test]
+fn two_triggers_alike_are_refused() {
+    let said = |ops: &[&str]| json!({ "kind": "kv", "collection": "carts", "ops": ops, "script": "greet" });
+    let manifest: Manifest =
+        serde_json::from_value(json!({ "triggers": [said(&["set"]), said(&["delete"])] })).expect("a manifest");
+    let refused = Wanted::check(manifest, &Limits::CEILING).expect_err("twice");
+    assert!(refused.detail().contains("two triggers `kv carts` that run `greet`"), "{}", refused.detail());
+}
+
+#[test]
+fn what_is_said_of_queues_is_made_so_and_taken_back() {
+    let queue = |most| Queue {
+        max_concurrency: most,
+        is_paused: true,
+        created_at: DateTime::UNIX_EPOCH,
+        position: Position(6),
+    };
+    let queues = BTreeMap::from([("mail".to_owned(), queue(Some(2))), ("slow".to_owned(), queue(Some(1)))]);
+    let app = App { queues, ..app() };
+    let planned = |said: serde_json::Value, prune: bool| {
+        planned(
+            json!({ "queues": said, "prune": prune, "triggers": [], "hosts": ["shop.test"],
+            "scripts": [{ "name": "greet", "source": "1", "routes": [{ "path": "/greet" }] }] }),
+            Some(&app),
+            &latest(1, "1"),
+        )
+    };
+    let same = json!([{ "name": "mail", "max_concurrency": 2 }, { "name": "slow", "max_concurrency": 1 }]);
+    assert_eq!(planned(same, true), Ok(Vec::new()));
+    let changed = json!([{ "name": "mail", "max_concurrency": 3 }]);
+    assert_eq!(
+        planned(changed.clone(), true),
+        Ok(vec!["queue.configured queue:mail".to_owned(), "queue.configured queue:slow".to_owned()])
+    );
+    assert_eq!(planned(changed, false), Ok(vec!["queue.configured queue:mail".to_owned()]));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use picloud_core::id::{DeadLetterId, InvocationId, OutboxId, RouteId, SessionId};
+use picloud_core::id::{DeadLetterId, InvocationId, OutboxId, RouteId, SessionId, TriggerId};
 use serde_json::{Value, json};
 
 use super::{
@@ -55,6 +55,7 @@ fn prefix(name: &str) -> Option<&'static str> {
         "invocation" => InvocationId::PREFIX,
         "letter" => DeadLetterId::PREFIX,
         "item" => OutboxId::PREFIX,
+        "trigger" => TriggerId::PREFIX,
         "session" => SessionId::PREFIX,
         _ => return None,
     })
@@ -76,7 +77,7 @@ fn in_path(path: &str, name: &str) -> Value {
         "exception" => "The host or network, with the port if there is one.",
         "script" => "Id or name.",
         "version" => "Id or number.",
-        "collection" | "name" => "Its name.",
+        "collection" | "name" | "queue" => "Its name.",
         "key" => "The key or its id.",
         _ => "Its id.",
     };

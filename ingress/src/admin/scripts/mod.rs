@@ -14,7 +14,10 @@ use axum::{
 };
 use http::StatusCode;
 use picloud_core::{
-    event::script::{self, ScriptKind},
+    event::{
+        Event,
+        script::{self, ScriptKind},
+    },
     id::{ScriptId, VersionId},
     limits::Limits,
     run::Diagnostic,
@@ -28,7 +31,7 @@ use self::{
     step::Step,
 };
 use super::{
-    Plane,
+    AdminPlane, Plane,
     access::{Caller, InApp, short},
     body::Json,
     etag::{IfMatch, Versioned},
@@ -47,6 +50,8 @@ pub(super) struct ScriptForm {
     name: String,
     kind: ScriptKind,
     created_at: Time,
+    /// Whether it may not run now.
+    paused: bool,
     #[schema(required)]
     active: Option<ActiveForm>,
 }
@@ -70,6 +75,7 @@ impl ScriptForm {
             name: script.name.clone(),
             kind: script.kind,
             created_at: Time(script.created_at),
+            paused: script.is_paused,
             active: script.active.as_ref().map(ActiveForm::brief),
         }
     }
@@ -186,7 +192,20 @@ pub(super) fn ulid_now() -> ulid::Ulid {
     ScriptId::generate().ulid()
 }
 
-/// Deletes a script with all its versions. Routes that run it are in the way: they would answer with errors.
+/// Refuses to delete a script that a trigger runs.
+pub(super) fn refuse_triggered(app: &App, script: &Script) -> Result<(), Problem> {
+    let users = app.triggers.iter().filter(|trigger| trigger.definition.script == script.id);
+    let users: Vec<_> = users.map(|trigger| trigger.id).collect();
+    let Some(trigger) = users.first() else { return Ok(()) };
+    let detail = format!(
+        "the script `{}` is run by {} trigger(s), {trigger} for one; delete them or let them run another",
+        script.name,
+        users.len()
+    );
+    Err(Problem::new(Kind::Conflict, detail).with("triggers", users))
+}
+
+/// Deletes a script with all its versions. Routes and triggers that run it are in the way: they would end with errors.
 pub(super) async fn delete(
     State(plane): State<Plane>,
     caller: Caller,
@@ -209,6 +228,7 @@ pub(super) async fn delete(
                 );
                 return Err(Problem::new(Kind::Conflict, detail).with("routes", users));
             }
+            refuse_triggered(&picture.app, script)?;
             Ok((vec![script::Deleted { script: script.id }.into()], ()))
         })
         .await?;
@@ -247,6 +267,54 @@ pub(super) async fn activate(
     let app = plane.picture(app.id).await?.app;
     let form = ScriptForm::full(find(&app, &script.to_string())?);
     decided.answer(&plane, StatusCode::OK, Shown(form)).await
+}
+
+/// It runs no more: calls are answered with 503, and what is owed waits.
+pub(super) async fn pause(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Written<Shown<ScriptForm>>, Problem> {
+    let pause = |script: &Script| match script.kind {
+        ScriptKind::Endpoint => Ok((!script.is_paused).then(|| script::Paused { script: script.id }.into())),
+        ScriptKind::Module => {
+            let detail = format!("the script `{}` is a module: pause those that import it", script.name);
+            Err(Problem::new(Kind::InvalidInput, detail).field("script"))
+        }
+    };
+    plane.set_script(&caller, &app, &named, pause).await
+}
+
+pub(super) async fn resume(
+    State(plane): State<Plane>,
+    caller: Caller,
+    InApp(app): InApp,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Written<Shown<ScriptForm>>, Problem> {
+    let resume = |script: &Script| Ok(script.is_paused.then(|| script::Resumed { script: script.id }.into()));
+    plane.set_script(&caller, &app, &named, resume).await
+}
+
+impl AdminPlane {
+    /// What is so already makes no event.
+    async fn set_script(
+        &self,
+        caller: &Caller,
+        app: &App,
+        named: &str,
+        set: impl Fn(&Script) -> Result<Option<Event>, Problem> + Send + Sync,
+    ) -> Result<Written<Shown<ScriptForm>>, Problem> {
+        let decided = self
+            .decide(caller, app.id, |picture| {
+                let event = set(find(&picture.app, named)?)?;
+                Ok((event.into_iter().collect(), ()))
+            })
+            .await?;
+        let app = self.picture(app.id).await?.app;
+        let form = ScriptForm::full(find(&app, named)?);
+        decided.answer(self, StatusCode::OK, Shown(form)).await
+    }
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
