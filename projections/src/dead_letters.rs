@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     event::{Actor, dead_letter::Created},
     id::{AppId, DeadLetterId, InvocationId, OutboxId, ScriptId},
-    log::Position,
+    log::{Position, Read},
 };
 use sqlx::{PgPool, types::Json};
 use uuid::Uuid;
@@ -121,6 +121,32 @@ pub async fn find(pool: &PgPool, app: AppId, letter: DeadLetterId) -> Result<Opt
     .fetch_optional(pool)
     .await?;
     Ok(row.map(Letter::from))
+}
+
+/// Looks whether letters are as they were read, as far as there are any among these reads.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn still_hold(pool: &PgPool, reads: &[Read]) -> Result<bool, sqlx::Error> {
+    let letters = reads.iter().filter_map(|read| match read {
+        Read::DeadLetter { dead_letter, version } => Some((dead_letter.uuid(), version.0)),
+        _ => None,
+    });
+    let (ids, versions): (Vec<Uuid>, Vec<i64>) = letters.unzip();
+    if ids.is_empty() {
+        return Ok(true);
+    }
+    sqlx::query_scalar!(
+        r#"select not exists (
+            select from unnest($1::uuid[], $2::bigint[]) as r (id, position)
+            left join state.dead_letter l on l.id = r.id
+            where l.position is distinct from r.position
+        ) as "holds!""#,
+        &ids,
+        &versions
+    )
+    .fetch_one(pool)
+    .await
 }
 
 /// An app's letters, newest first, before one of them.

@@ -23,6 +23,11 @@ const MODULES: &[(&str, &str)] = &[
         "Other scripts of the app, by their names. Like all that a run does, what is to run later is not, when the run throws.",
     ),
     (
+        "dead_letters",
+        "Work that could not be done. Only for calls with a principal that has `AppDeadLetterManage`: a public call is refused. \
+         What is decided is committed with the run, unless somebody else has decided meanwhile.",
+    ),
+    (
         "http",
         "Calls to the public internet. They happen at once and cannot be taken back: what the run has read is checked before, \
          and a run that is repeated gets the answers that it got. Each has an `idempotency-key` of the run and its number, \

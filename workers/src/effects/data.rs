@@ -3,20 +3,24 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use picloud_core::{event::message::Sent, run::Program};
+use picloud_core::{
+    event::message::Sent,
+    id::{DeadLetterId, OutboxId},
+    run::Program,
+};
 use serde_json::value::RawValue;
 
 use super::{
-    Effects, Outside, Setup, Source,
+    Effects, Letters, Outside, Setup, Source,
     overlay::Pending,
     write::{Shown, Write, is_over, number, sum},
 };
 use crate::{
     http::{Answer, Request},
-    sandbox::{Data, DataError, KvPage, Later},
+    sandbox::{Data, DataError, KvPage, Later, LetterPage, LetterQuery},
 };
 
-impl<S: Source + Outside + Setup> Data for Effects<S> {
+impl<S: Source + Outside + Setup + Letters> Data for Effects<S> {
     fn kv_get(&mut self, collection: &str, key: &str) -> Result<Option<Box<RawValue>>, DataError> {
         let plus = match self.pending(collection, key).map(|write| write.shown(self.now)) {
             Some(Shown::Known(value)) => return Ok(value.map(ToOwned::to_owned)),
@@ -91,6 +95,27 @@ impl<S: Source + Outside + Setup> Data for Effects<S> {
 
     fn invoke_later(&mut self, later: Later) -> Result<(), DataError> {
         self.owe(later)
+    }
+
+    fn letter(&mut self, id: DeadLetterId) -> Result<Option<Box<RawValue>>, DataError> {
+        self.read_letter(id)
+    }
+
+    fn letters(&mut self, wanted: LetterQuery) -> Result<LetterPage, DataError> {
+        self.list_letters(wanted)
+    }
+
+    fn replay_letter(
+        &mut self,
+        id: DeadLetterId,
+        item: OutboxId,
+        payload: Option<Box<RawValue>>,
+    ) -> Result<(), DataError> {
+        self.replay(id, item, payload)
+    }
+
+    fn resolve_letter(&mut self, id: DeadLetterId, reason: String) -> Result<(), DataError> {
+        self.resolve(id, reason)
     }
 
     fn http(&mut self, request: Request) -> Result<Answer, DataError> {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use picloud_core::{
-    event::outbox::{Enqueued, Payload, Source as OwedBy},
+    event::outbox::{Enqueued, Source as OwedBy},
     retry::RetryPolicy,
     run::Program,
 };
 
-use super::{Effects, Setup, Source};
+use super::{Effects, Setup, Source, said::payload_bytes};
 use crate::{
     invoked,
     sandbox::{DataError, Later},
@@ -23,10 +23,7 @@ impl<S: Source + Setup> Effects<S> {
     pub(super) fn owe(&mut self, later: Later) -> Result<(), DataError> {
         let Later { item, script, args, key, due_at } = later;
         let payload = self.source.seal(item, invoked::request(args));
-        let size_bytes = match &payload {
-            Payload::Request(sealed) => sealed.ciphertext.len(),
-            Payload::Event(event) => event.get().len(),
-        };
+        let size_bytes = payload_bytes(&payload);
         let lane = key.map(|key| format!("{script}/{key}"));
         let enqueued = Enqueued {
             item,

@@ -1,5 +1,8 @@
 //! What a run read and was answered, in that order: enough to run it again without the data being there.
 
+use std::collections::BTreeMap;
+
+use picloud_core::id::DeadLetterId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -30,6 +33,22 @@ pub enum Recalled {
         up_to: Option<String>,
         /// The keys.
         keys: Vec<String>,
+    },
+    /// A dead letter as the run first saw it; none when there was none. What its run gets is not among it.
+    DeadLetter {
+        /// Which.
+        id: DeadLetterId,
+        /// As scripts see it.
+        letter: Option<Box<RawValue>>,
+    },
+    /// Which dead letters matched; what they say are entries of their own, before this one.
+    DeadLetters {
+        /// What was asked for.
+        filter: BTreeMap<&'static str, String>,
+        /// Only those that come after this one.
+        after: Option<DeadLetterId>,
+        /// Newest first.
+        ids: Vec<DeadLetterId>,
     },
     /// A call outside, and what became of it.
     Http(RecalledCall),

@@ -5,6 +5,7 @@
 //! - [`Wanted`] is what is left at the end: one event a key, one a message, and every read to be checked when they are committed.
 //! - [`Calls`] is what it has called outside: it outlives the run's try.
 //! - [`Setup`] is how the run's app is set up: its scripts, and who takes messages from a queue.
+//! - [`Letters`] is where dead letters come from.
 //! - [`Recalled`] is what was read and answered, for the recording that a run can be run again from.
 //!
 //! Whether what was read still holds is for the committer to say; whether to run again, for whoever runs.
@@ -13,6 +14,7 @@ mod budget;
 mod data;
 mod invoke;
 mod journal;
+mod letters;
 mod list;
 mod outside;
 mod overlay;
@@ -22,6 +24,7 @@ mod source;
 mod write;
 
 pub use journal::Recalled;
+pub use letters::{Letters, Origin};
 pub use outside::{Called, Calls, Outcome, Outside, RecalledCall};
 pub use overlay::{Effects, Wanted};
 pub use setup::{Invocable, Setup};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use chrono::{DateTime, Utc};
 use picloud_core::{
     event::Event,
-    id::AppId,
+    id::{AppId, OutboxId},
     limits::Limits,
     log::{Position, Read},
     run::Record,
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::{
     Called, Calls, Recalled, RecalledCall, Source, Stored,
     budget::Budget,
+    letters::{KnownLetters, Origin},
     write::{Write, is_over},
 };
 use crate::sandbox::DataError;
@@ -29,6 +30,7 @@ pub struct Effects<S> {
     pub(super) ranges: Vec<Range>,
     /// What no later write takes back, in order.
     pub(super) said: Vec<(u64, Event)>,
+    pub(super) letters: KnownLetters,
     /// The head at which everything read so far held.
     pub(super) snapshot: Option<Position>,
     pub(super) asked: usize,
@@ -77,6 +79,8 @@ pub struct Wanted {
     pub events: Vec<Event>,
     /// What all of it was based on.
     pub reads: Vec<Read>,
+    /// In whose name items are that try dead letters again. All others are the run's own.
+    pub origins: BTreeMap<OutboxId, Origin>,
 }
 
 impl<S: Source> Effects<S> {
@@ -91,6 +95,7 @@ impl<S: Source> Effects<S> {
             collections: BTreeMap::new(),
             ranges: Vec::new(),
             said: Vec::new(),
+            letters: KnownLetters::default(),
             snapshot: None,
             asked: 0,
             validated: 0,
@@ -128,7 +133,7 @@ impl<S: Source> Effects<S> {
                 Some(collection.len() + key.len() + value)
             })
         });
-        entries.sum::<usize>() + self.called_bytes(record)
+        entries.sum::<usize>() + self.letters.recalled_bytes() + self.called_bytes(record)
     }
 
     /// What was read so far, to be checked.
@@ -145,7 +150,8 @@ impl<S: Source> Effects<S> {
                 })
             })
         });
-        keys.chain(self.ranges.iter().map(|range| range.read.clone())).collect()
+        let ranges = self.ranges.iter().map(|range| range.read.clone());
+        keys.chain(ranges).chain(self.letters.reads()).collect()
     }
 
     /// What was read and answered so far, for the recording.
@@ -160,7 +166,7 @@ impl<S: Source> Effects<S> {
         });
         let ranges = self.ranges.iter().map(|range| (range.order, range.recalled.clone()));
         let calls = self.called.iter().map(|(order, call)| (*order, Recalled::Http(RecalledCall::new(call, record))));
-        let mut entries: Vec<_> = keys.chain(ranges).chain(calls).collect();
+        let mut entries: Vec<_> = keys.chain(ranges).chain(self.letters.recalled()).chain(calls).collect();
         entries.sort_by_key(|(order, _)| *order);
         let left_out = self.calls.recalled(record).into_iter().skip(self.called.len()).map(Recalled::Http);
         entries.into_iter().map(|(_, recalled)| recalled).chain(left_out).collect()
@@ -182,7 +188,7 @@ impl<S: Source> Effects<S> {
             .chain(self.said)
             .collect();
         writes.sort_by_key(|(order, _)| *order);
-        Wanted { events: writes.into_iter().map(|(_, event)| event).collect(), reads }
+        Wanted { events: writes.into_iter().map(|(_, event)| event).collect(), reads, origins: self.letters.origins }
     }
 
     /// A moment in the run, later than all before it.

@@ -3,6 +3,7 @@
 use picloud_core::event::{
     Event,
     message::{Published, Sent},
+    outbox::Payload,
 };
 use serde_json::value::RawValue;
 
@@ -17,8 +18,19 @@ impl<S: Source> Effects<S> {
 
     /// Takes note of an event that counts as one write.
     pub(super) fn say(&mut self, event: impl Into<Event>, size_bytes: usize) -> Result<(), DataError> {
-        let order = self.tick();
-        self.said.push((order, event.into()));
+        self.say_all([event.into()], size_bytes)
+    }
+
+    /// The same for events that one call makes together.
+    pub(super) fn say_all(
+        &mut self,
+        events: impl IntoIterator<Item = Event>,
+        size_bytes: usize,
+    ) -> Result<(), DataError> {
+        for event in events {
+            let order = self.tick();
+            self.said.push((order, event));
+        }
         self.budget.write(0, size_bytes)
     }
 }
@@ -33,5 +45,13 @@ impl<S: Source + Setup> Effects<S> {
         }
         let size_bytes = queue.len() + sent.message.get().len() + sent.key.as_ref().map_or(0, String::len);
         self.say(sent, size_bytes)
+    }
+}
+
+/// About what the payload of an item adds to a commit.
+pub(super) fn payload_bytes(payload: &Payload) -> usize {
+    match payload {
+        Payload::Request(sealed) => sealed.ciphertext.len(),
+        Payload::Event(event) => event.get().len(),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use picloud_core::{
     event::outbox::Payload,
-    id::OutboxId,
+    id::{OutboxId, ScriptId},
     run::{Program, Request},
 };
 
@@ -18,6 +18,12 @@ pub trait Setup: Send + 'static {
     /// # Errors
     /// Why there is none that could be run, and what to do about it.
     fn script(&self, name: &str) -> Result<Invocable, String>;
+
+    /// A script's id by its name, whatever it is.
+    ///
+    /// # Errors
+    /// That there is none.
+    fn script_id(&self, name: &str) -> Result<ScriptId, String>;
 
     /// What an item holds whose run is to get a request.
     fn seal(&self, item: OutboxId, request: Request) -> Payload;

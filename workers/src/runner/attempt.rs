@@ -1,6 +1,7 @@
 //! One try of a run: everything that happens on the script's own thread.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -8,7 +9,7 @@ use std::{
 use chrono::{DateTime, SubsecRound as _, Utc};
 use picloud_core::{
     event::{Actor, ActorKind, Event, FailureReason, invocation},
-    id::{EventId, NodeEpoch},
+    id::{EventId, NodeEpoch, OutboxId},
     keys::DataKey,
     log::{NewEvent, Read},
     run::{Answer, Call, Failure, Finished, LogLine, Request},
@@ -21,7 +22,7 @@ use tokio::{
 
 use super::{Inner, outside::World, patience::Patience, recording::Recorder, source::Database, told::Told};
 use crate::{
-    effects::{Calls, Effects, Wanted},
+    effects::{Calls, Effects, Origin, Wanted},
     http::HOPS,
     pool::{MAX_HOPS, Permit},
     sandbox::{Ended, Input, PrincipalInfo, Report},
@@ -249,12 +250,14 @@ impl Run {
         events.extend(self.journaled(&effects));
         events.extend(self.logged(&finished.logs, logs_dropped));
         let asked = effects.asked();
-        let Wanted { events: effects, mut reads } = effects.into_wanted();
+        let Wanted { events: effects, mut reads, origins } = effects.into_wanted();
         let mut wrote = false;
         match &finished.result {
             Ok(answer) => {
                 wrote = !effects.is_empty();
-                events.extend(effects.into_iter().map(|effect| self.effect(effect)));
+                for effect in effects {
+                    events.push(self.effect(effect, &origins, events.last()));
+                }
                 events.push(self.completed_event(answer, finished.operations, duration, runs));
             }
             // A failure, too, is told only if what the script saw was so: its reads stay.
@@ -290,11 +293,20 @@ impl Run {
         })
     }
 
-    /// An event that the run makes. What it owes lies further from what began all this than the run itself.
-    fn effect(&self, effect: Event) -> NewEvent {
-        let further = u16::from(matches!(effect, Event::OutboxEnqueued(_)));
-        let event = self.event(effect);
-        NewEvent { depth: event.depth.saturating_add(further), ..event }
+    /// An event that the run makes, after another. What it owes lies further from what began all this than the run itself;
+    /// a letter that is tried again lies where it lay, and is in the name that it was in.
+    fn effect(&self, effect: Event, origins: &BTreeMap<OutboxId, Origin>, before: Option<&NewEvent>) -> NewEvent {
+        let Event::OutboxEnqueued(owed) = &effect else { return self.event(effect) };
+        match origins.get(&owed.item) {
+            None => {
+                let event = self.event(effect);
+                NewEvent { depth: event.depth.saturating_add(1), ..event }
+            }
+            Some(Origin { actor, root, depth }) => {
+                let event = NewEvent::new(Some(self.call.program.app), actor, effect);
+                NewEvent { cause: before.map(|replayed| replayed.id), root: *root, depth: *depth, ..event }
+            }
+        }
     }
 
     /// An event that follows from the run.

@@ -8,6 +8,7 @@
 mod attempt;
 mod course;
 mod enqueue;
+mod letters;
 mod outside;
 mod patience;
 mod recording;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use picloud_core::{
     event::{outbox::Payload, script::ScriptKind},
-    id::OutboxId,
+    id::{OutboxId, ScriptId},
     nearest::nearest,
     outbox::{Kept, Plain},
     run::Request,
@@ -33,11 +33,7 @@ impl Setup for Database {
         let app = self.home();
         let scripts = app.as_deref().map_or(&[][..], |app| &app.scripts);
         let Some(script) = scripts.iter().find(|script| script.name == name) else {
-            let endpoints = scripts.iter().filter(|script| script.kind == ScriptKind::Endpoint);
-            let near = nearest(name, endpoints.map(|script| script.name.as_str()));
-            let near = near.map_or_else(String::new, |near| format!(", perhaps `{near}`"));
-            let name: String = name.chars().take(80).collect();
-            return Err(format!("there is no script `{name}`{near}"));
+            return Err(no_script(app.as_deref(), name));
         };
         if script.kind == ScriptKind::Module {
             return Err(format!("`{name}` is a module: it is there to be imported"));
@@ -48,6 +44,12 @@ impl Setup for Database {
         Ok(Invocable { program: Arc::clone(&active.program), is_paused: script.is_paused })
     }
 
+    fn script_id(&self, name: &str) -> Result<ScriptId, String> {
+        let app = self.home();
+        let found = app.as_deref().and_then(|app| app.scripts.iter().find(|script| script.name == name));
+        found.map(|script| script.id).ok_or_else(|| no_script(app.as_deref(), name))
+    }
+
     fn seal(&self, item: OutboxId, mut request: Request) -> Payload {
         let World { run, .. } = &self.outside;
         if run.hops > 0 {
@@ -56,4 +58,12 @@ impl Setup for Database {
         }
         Plain::Request(Kept::of(&request, run.call.request_id, run.call.record).into()).seal(item, &run.key)
     }
+}
+
+fn no_script(app: Option<&App>, name: &str) -> String {
+    let scripts = app.map_or(&[][..], |app| &app.scripts);
+    let near = nearest(name, scripts.iter().map(|script| script.name.as_str()));
+    let near = near.map_or_else(String::new, |near| format!(", perhaps `{near}`"));
+    let name: String = name.chars().take(80).collect();
+    format!("there is no script `{name}`{near}")
 }

@@ -1,12 +1,15 @@
 //! Stored data for a run: blocks the run's thread, gives its permit back meanwhile, and never waits past its deadline.
 
-use std::{future::Future, time::Instant};
+use std::{fmt, future::Future, time::Instant};
 
 use picloud_core::{
     id::AppId,
     log::{Committer, Position, Read},
 };
-use picloud_projections::kv::{self, Entry};
+use picloud_projections::{
+    dead_letters,
+    kv::{self, Entry},
+};
 use sqlx::PgPool;
 use tokio::{runtime::Handle, time::timeout_at};
 use tracing::warn;
@@ -31,7 +34,11 @@ pub(super) struct Database {
 }
 
 impl Database {
-    fn wait<T>(&self, question: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, SourceError> {
+    /// Waits for an answer, without the right to compute and no longer than the run may last.
+    pub(super) fn wait<T, E: fmt::Display>(
+        &self,
+        question: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, SourceError> {
         let Some(permit) = &self.permit else { return Err(SourceError::Unavailable) };
         let deadline = self.deadline.into();
         match permit.wait(|| self.handle.block_on(async { timeout_at(deadline, question).await })) {
@@ -68,7 +75,12 @@ impl Source for Database {
     fn check(&mut self, reads: &[Read]) -> Result<Position, SourceError> {
         let head = self.committer.head();
         // What was listed only the committer can check exactly; it does, when the run commits.
-        if self.wait(kv::still_hold(&self.pool, reads))? { Ok(head) } else { Err(SourceError::Conflict) }
+        let holds = self.wait(async {
+            Ok::<_, sqlx::Error>(
+                kv::still_hold(&self.pool, reads).await? && dead_letters::still_hold(&self.pool, reads).await?,
+            )
+        })?;
+        if holds { Ok(head) } else { Err(SourceError::Conflict) }
     }
 
     fn breathe(&self) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use picloud_core::{
     event::message::Sent,
-    id::{OutboxId, ScriptId},
+    id::{DeadLetterId, OutboxId, ScriptId},
     run::Program,
 };
 use serde_json::value::RawValue;
@@ -57,6 +57,24 @@ pub trait Data: Any + Send {
     /// Makes a run of a script be owed once this one has committed.
     fn invoke_later(&mut self, later: Later) -> Result<(), DataError>;
 
+    /// A dead letter of the app, as JSON, with all that was tried and what its run gets.
+    fn letter(&mut self, id: DeadLetterId) -> Result<Option<Box<RawValue>>, DataError>;
+
+    /// Dead letters of the app, newest first. A filter that cannot be is [`DataError::Refused`], without naming the call.
+    fn letters(&mut self, wanted: LetterQuery) -> Result<LetterPage, DataError>;
+
+    /// Tries a letter again as an item of that name, with another payload if one is given. That it is closed, or not there, is
+    /// [`DataError::Refused`], without naming the call.
+    fn replay_letter(
+        &mut self,
+        id: DeadLetterId,
+        item: OutboxId,
+        payload: Option<Box<RawValue>>,
+    ) -> Result<(), DataError>;
+
+    /// Closes a letter as one that a script has taken care of. As above.
+    fn resolve_letter(&mut self, id: DeadLetterId, reason: String) -> Result<(), DataError>;
+
     /// Calls outside. What went wrong out there is [`DataError::Refused`], without naming the call.
     fn http(&mut self, request: http::Request) -> Result<http::Answer, DataError>;
 
@@ -83,6 +101,36 @@ pub struct Later {
     pub key: Option<String>,
     /// Not before.
     pub due_at: Option<DateTime<Utc>>,
+}
+
+/// Which dead letters a script wants. Everything named must hold.
+#[derive(Clone, Debug)]
+pub struct LetterQuery {
+    /// Only those about which nothing is decided, or whose handler failed.
+    pub is_unresolved: bool,
+    /// Only with this resolution.
+    pub resolution: Option<String>,
+    /// Only of this script: its id or its name.
+    pub script: Option<String>,
+    /// Only from such a source.
+    pub source: Option<String>,
+    /// Only for this reason.
+    pub reason: Option<String>,
+    /// Only those that failed alike.
+    pub fingerprint: Option<String>,
+    /// Only those that come after this one in the list.
+    pub after: Option<DeadLetterId>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// One page of dead letters.
+#[derive(Clone, Debug, Default)]
+pub struct LetterPage {
+    /// As JSON, newest first.
+    pub items: Vec<Box<RawValue>>,
+    /// The last, when there are more.
+    pub cursor: Option<DeadLetterId>,
 }
 
 /// One page of a listing.
@@ -126,4 +174,14 @@ pub enum DataError {
     /// The database is away.
     #[error("the database is away")]
     Unavailable,
+}
+
+impl DataError {
+    /// The same, naming the call where it is the script that is told.
+    pub(super) fn of_call(self, call: &str) -> Self {
+        match self {
+            Self::Refused(why) => Self::Refused(format!("{call}: {why}")),
+            other => other,
+        }
+    }
 }

@@ -27,7 +27,7 @@ mod value;
 
 pub use body::{BadBody, decode_body};
 pub use context::SDK_VERSION;
-pub use data::{Data, DataError, KvPage, Later};
+pub use data::{Data, DataError, KvPage, Later, LetterPage, LetterQuery};
 pub use input::{Ended, Input, PrincipalInfo, Report};
 pub use meter::STACK_BYTES;
 pub use registry::FunctionDoc;

@@ -3,6 +3,7 @@
 mod called;
 mod counted;
 mod kept_apart;
+mod letters;
 mod model;
 mod repeatable;
 mod said;

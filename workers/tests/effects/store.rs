@@ -7,15 +7,17 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
-    event::{Event, outbox::Payload},
-    id::{AppId, DataKeyId, OutboxId, ScriptId, VersionId},
+    event::{Actor, ActorKind, Event, outbox::Payload},
+    id::{AppId, DataKeyId, DeadLetterId, OutboxId, ScriptId, VersionId},
     keys::Sealed,
     limits::Limits,
     log::{Position, Read},
+    outbox::Plain,
     run::{Program, Request},
 };
+use picloud_projections::dead_letters::{Filter, Letter};
 use picloud_workers::{
-    effects::{Effects, Invocable, Outcome, Outside, Setup, Source, SourceError, Stored},
+    effects::{Effects, Invocable, Letters, Outcome, Outside, Setup, Source, SourceError, Stored},
     http::{self, Answer},
 };
 use serde_json::value::RawValue;
@@ -47,6 +49,7 @@ pub struct Inner {
     pub checks: usize,
     /// The numbers of the calls that were made, how long an answer was to be at most, and how they end from now on.
     pub calls: Vec<(usize, usize)>,
+    pub letters: BTreeMap<DeadLetterId, Letter>,
     pub ends: Option<Result<Option<Outcome>, SourceError>>,
 }
 
@@ -140,7 +143,10 @@ impl Inner {
                         && up_to.as_ref().is_none_or(|up_to| key <= up_to)
                 })
             }
-            Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } => panic!("no run reads this"),
+            Read::DeadLetter { dead_letter, version } => {
+                self.letters.get(dead_letter).is_some_and(|letter| letter.position == *version)
+            }
+            Read::Config { .. } | Read::Cron { .. } => panic!("no run reads this"),
         }
     }
 }
@@ -209,10 +215,54 @@ impl Setup for Store {
         Ok(Invocable { program, is_paused })
     }
 
+    fn script_id(&self, name: &str) -> Result<ScriptId, String> {
+        Err(format!("there is no script `{name}`"))
+    }
+
     fn seal(&self, _: OutboxId, request: Request) -> Payload {
         let key_id = DataKeyId::generate();
         let ciphertext = String::from_utf8(request.body.to_vec()).expect("arguments are JSON");
         Payload::Request(Sealed { key_id, nonce: String::new(), ciphertext })
+    }
+}
+
+impl Letters for Store {
+    fn letter(&mut self, id: DeadLetterId) -> Result<(Option<Letter>, Position), SourceError> {
+        let inner = self.lock();
+        Ok((inner.letters.get(&id).cloned(), inner.head))
+    }
+
+    fn letters(
+        &mut self,
+        filter: &Filter,
+        before: Option<DeadLetterId>,
+        limit: usize,
+    ) -> Result<(Vec<Letter>, Position), SourceError> {
+        let inner = self.lock();
+        let fits = |(id, letter): &(&DeadLetterId, &Letter)| {
+            let resolution = letter.resolved.as_ref().map(|resolved| &resolved.resolution);
+            before.is_none_or(|before| **id < before)
+                && (!filter.is_unresolved || letter.closed().is_none())
+                && filter.resolution.as_ref().is_none_or(|wanted| resolution == Some(wanted))
+        };
+        let found = inner.letters.iter().rev().filter(fits).map(|(_, letter)| letter.clone()).take(limit).collect();
+        Ok((found, inner.head))
+    }
+
+    fn held(&mut self, letter: &Letter) -> Result<Option<Plain>, SourceError> {
+        let is_erased = letter.created.error == "erased";
+        Ok((!is_erased).then(|| Plain::Event(json(r#"{"id":"evt"}"#))))
+    }
+
+    fn seal_again(&self, _: OutboxId, plain: Plain) -> Payload {
+        match plain {
+            Plain::Event(event) => Payload::Event(event),
+            Plain::Request(kept) => Payload::Event(json(&serde_json::to_string(&kept).expect("plain data"))),
+        }
+    }
+
+    fn actor(&self) -> Actor {
+        Actor { kind: ActorKind::ApiKey, id: Some("key_run".to_owned()), request_id: None, address: None }
     }
 }
 

@@ -8,6 +8,7 @@ mod effects;
 mod fair;
 mod increments;
 mod invoke;
+mod letters;
 mod lifetime;
 mod messages;
 mod once;

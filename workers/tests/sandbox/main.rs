@@ -3,6 +3,7 @@
 mod allowed;
 mod chains;
 mod context;
+mod dead_letters;
 mod hostile;
 mod http;
 mod invoke;

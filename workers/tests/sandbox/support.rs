@@ -13,13 +13,13 @@ use picloud_core::{
         Event, FailureReason,
         message::{Published, Sent},
     },
-    id::{AppId, InvocationId, ScriptId, VersionId},
+    id::{AppId, DeadLetterId, InvocationId, OutboxId, ScriptId, VersionId},
     limits::Limits,
     run::{Answer, Failure, InvocationType, Program, Request, Rights},
 };
 use picloud_workers::{
     http,
-    sandbox::{Data, DataError, Ended, Input, KvPage, Later, Report, STACK_BYTES, Sandbox},
+    sandbox::{Data, DataError, Ended, Input, KvPage, Later, LetterPage, LetterQuery, Report, STACK_BYTES, Sandbox},
 };
 use serde_json::value::RawValue;
 
@@ -42,6 +42,11 @@ pub struct Memory {
     pub programs: Vec<Arc<Program>>,
     /// What is to be run later.
     pub later: Vec<Later>,
+    /// The letters that there are, as JSON.
+    pub letters: BTreeMap<DeadLetterId, Box<RawValue>>,
+    /// Which were asked for, and what was decided: the letter and what with it.
+    pub asked: Vec<LetterQuery>,
+    pub decided: Vec<(DeadLetterId, String)>,
     /// The queues that somebody takes messages from.
     pub queues: Vec<&'static str>,
 }
@@ -115,6 +120,38 @@ impl Data for Memory {
     fn invoke_later(&mut self, later: Later) -> Result<(), DataError> {
         self.check()?;
         self.later.push(later);
+        Ok(())
+    }
+
+    fn letter(&mut self, id: DeadLetterId) -> Result<Option<Box<RawValue>>, DataError> {
+        self.check()?;
+        Ok(self.letters.get(&id).cloned())
+    }
+
+    fn letters(&mut self, wanted: LetterQuery) -> Result<LetterPage, DataError> {
+        self.check()?;
+        let limit = wanted.limit;
+        self.asked.push(wanted);
+        let items = self.letters.values().rev().take(limit).cloned().collect();
+        let cursor = self.letters.keys().rev().nth(limit - 1).copied();
+        Ok(LetterPage { items, cursor })
+    }
+
+    fn replay_letter(
+        &mut self,
+        id: DeadLetterId,
+        item: OutboxId,
+        payload: Option<Box<RawValue>>,
+    ) -> Result<(), DataError> {
+        self.check()?;
+        let payload = payload.map_or_else(|| "as it was".to_owned(), |payload| payload.get().to_owned());
+        self.decided.push((id, format!("{item} {payload}")));
+        Ok(())
+    }
+
+    fn resolve_letter(&mut self, id: DeadLetterId, reason: String) -> Result<(), DataError> {
+        self.check()?;
+        self.decided.push((id, reason));
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::sandbox::{
     current::{with, with_data},
-    data::{DataError, Later},
+    data::Later,
     registry::Registry,
     rights::need,
     value::Room,
@@ -47,7 +47,7 @@ fn later(script: &str, args: &Dynamic, options: &Map) -> Result<String, Refused>
     need(CALL, Capability::AppInvoke)?;
     let options = Options::of(CALL, options, &["delay_s", "key"])?;
     let (due_at, key) = (due_at(&options)?, key(CALL, &options)?);
-    let program = with_data(|data| data.target(script).map_err(named(CALL)))?;
+    let program = with_data(|data| data.target(script).map_err(|error| error.of_call(CALL)))?;
     let args = arguments(CALL, &program, args, MAX_KEPT_BYTES)?;
     let item = OutboxId::from(with(|run| run.ulid())?);
     with_data(|data| data.invoke_later(Later { item, script: program.script, args, key, due_at }))?;
@@ -59,12 +59,4 @@ fn arguments(call: &str, program: &Arc<Program>, args: &Dynamic, most: usize) ->
     let room = Room { bytes: program.limits.max_request_bytes.min(most), limit: "max_request_bytes" };
     let json = stored(args, room, || format!("{call}: the arguments of `{}`", program.name))?;
     Ok(Box::<str>::from(json).into_string().into())
-}
-
-/// Says in whose call it was that something was refused.
-fn named(call: &str) -> impl Fn(DataError) -> DataError {
-    move |error| match error {
-        DataError::Refused(why) => DataError::Refused(format!("{call}: {why}")),
-        other => other,
-    }
 }

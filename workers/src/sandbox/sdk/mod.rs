@@ -2,6 +2,7 @@
 
 pub(super) mod base64;
 pub(super) mod crypto;
+pub(super) mod dead_letters;
 pub(super) mod hex;
 pub(super) mod http;
 pub(super) mod invoke;
@@ -34,9 +35,10 @@ type Fill = fn(&mut Registry);
 
 /// All namespaces.
 pub(super) fn namespaces() -> Vec<Namespace> {
-    let all: [(&'static str, Fill); 16] = [
+    let all: [(&'static str, Fill); 17] = [
         ("base64", base64::register),
         ("crypto", crypto::register),
+        ("dead_letters", dead_letters::register),
         ("hex", hex::register),
         ("http", http::register),
         ("invoke", invoke::register),

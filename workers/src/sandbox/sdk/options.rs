@@ -44,6 +44,12 @@ impl<'a> Options<'a> {
         }
     }
 
+    /// A truth value.
+    pub(super) fn bool(&self, name: &str) -> Result<Option<bool>, Refused> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        value.as_bool().map(Some).map_err(|_| self.wrong(name, value, "true or false"))
+    }
+
     /// A whole number within bounds.
     pub(super) fn int(&self, name: &str, range: RangeInclusive<INT>) -> Result<Option<INT>, Refused> {
         let Some(value) = self.get(name) else { return Ok(None) };
