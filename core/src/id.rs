@@ -142,6 +142,8 @@ ids! {
     OutboxId = "out_", "an outbox item id";
     /// An outbox item that used up its attempts.
     DeadLetterId = "dl_", "a dead letter id";
+    /// Work on many things at once.
+    JobId = "job_", "a job id";
     /// One appended fact.
     EventId = "evt_", "an event id";
     /// A person's account.

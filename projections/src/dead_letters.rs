@@ -1,13 +1,29 @@
 //! Reading dead letters.
+//!
+//! - [`find`] and [`of`] read some by their ids, [`list`] a page of those that match a [`Filter`].
+//! - `matching` is the one place that says what a filter means; counting and choosing lean on it.
+//! - [`batch`] reads as many at once as one commit should decide about, [`payloads`] what their runs get.
+//! - [`closed_long_ago`] finds those about which nobody asks any more.
+
+mod batch;
+mod closed;
+mod matching;
+mod payload;
 
 use chrono::{DateTime, Utc};
 use picloud_core::{
     event::{Actor, dead_letter::Created},
-    id::{AppId, DeadLetterId, InvocationId, OutboxId, ScriptId},
+    id::{AppId, DeadLetterId, InvocationId, JobId, OutboxId, ScriptId},
     log::{Position, Read},
+    outbox::Replayable,
 };
 use sqlx::{PgPool, types::Json};
 use uuid::Uuid;
+
+pub use batch::batch;
+pub use closed::{Closed, closed_long_ago};
+pub use matching::{count, count_up_to, counted, matching};
+pub use payload::payloads;
 
 /// A letter as it stands.
 #[derive(Clone, Debug)]
@@ -41,6 +57,8 @@ pub struct Resolved {
     pub why: Option<String>,
     /// The item that tries it again.
     pub replay: Option<OutboxId>,
+    /// The job that it was part of.
+    pub job: Option<JobId>,
 }
 
 impl Letter {
@@ -49,6 +67,12 @@ impl Letter {
     pub fn closed(&self) -> Option<&Resolved> {
         // A letter whose handler crashed stays in sight.
         self.resolved.as_ref().filter(|resolved| resolved.resolution != "handler_failed")
+    }
+
+    /// What trying it again needs to know of it.
+    #[must_use]
+    pub const fn replayable(&self, app: AppId) -> Replayable<'_> {
+        Replayable { app, created: &self.created, actor: &self.actor, root: self.root, depth: self.depth }
     }
 }
 
@@ -80,6 +104,7 @@ struct Row {
     resolved_by: Option<Json<Actor>>,
     resolved_why: Option<String>,
     replay: Option<Uuid>,
+    job: Option<Uuid>,
     position: i64,
 }
 
@@ -91,6 +116,7 @@ impl From<Row> for Letter {
             by: row.resolved_by.map(|by| by.0),
             why: row.resolved_why,
             replay: row.replay.map(Into::into),
+            job: row.job.map(Into::into),
         });
         Self {
             created: row.data.0,
@@ -112,7 +138,7 @@ pub async fn find(pool: &PgPool, app: AppId, letter: DeadLetterId) -> Result<Opt
     let row = sqlx::query_as!(
         Row,
         r#"select data as "data: Json<Created>", actor as "actor: Json<Actor>", root, depth, created_at, resolution,
-            resolved_at, resolved_by as "resolved_by: Json<Actor>", resolved_why, replay, position
+            resolved_at, resolved_by as "resolved_by: Json<Actor>", resolved_why, replay, job, position
         from state.dead_letter
         where id = $1 and app_id = $2"#,
         letter.uuid(),
@@ -149,6 +175,27 @@ pub async fn still_hold(pool: &PgPool, reads: &[Read]) -> Result<bool, sqlx::Err
     .await
 }
 
+/// Letters of an app, newest first, by their ids; those that are gone are left out.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn of(pool: &PgPool, app: AppId, letters: &[DeadLetterId]) -> Result<Vec<Letter>, sqlx::Error> {
+    let ids: Vec<Uuid> = letters.iter().map(|letter| letter.uuid()).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select data as "data: Json<Created>", actor as "actor: Json<Actor>", root, depth, created_at, resolution,
+            resolved_at, resolved_by as "resolved_by: Json<Actor>", resolved_why, replay, job, position
+        from state.dead_letter
+        where app_id = $1 and id = any ($2)
+        order by id desc"#,
+        app.uuid(),
+        &ids
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(Letter::from).collect())
+}
+
 /// An app's letters, newest first, before one of them.
 ///
 /// # Errors
@@ -160,65 +207,8 @@ pub async fn list(
     before: Option<DeadLetterId>,
     limit: usize,
 ) -> Result<Vec<Letter>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select data as "data: Json<Created>", actor as "actor: Json<Actor>", root, depth, created_at, resolution,
-            resolved_at, resolved_by as "resolved_by: Json<Actor>", resolved_why, replay, position
-        from state.dead_letter
-        where app_id = $1
-            and (not $2 or resolution is null or resolution = 'handler_failed')
-            and ($3::text is null or resolution = $3)
-            and ($4::uuid is null or script_id = $4)
-            and ($5::text is null or source = $5)
-            and ($6::text is null or reason = $6)
-            and ($7::text is null or fingerprint = $7)
-            and ($8::uuid is null or id < $8)
-        order by id desc
-        limit $9"#,
-        app.uuid(),
-        filter.is_unresolved,
-        filter.resolution,
-        filter.script.map(Uuid::from),
-        filter.source,
-        filter.reason,
-        filter.fingerprint,
-        before.map(Uuid::from),
-        limit as i64
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().map(Letter::from).collect())
-}
-
-/// How many letters match, counted up to a bound.
-///
-/// # Errors
-/// When the database cannot be asked.
-pub async fn count(pool: &PgPool, app: AppId, filter: &Filter, up_to: usize) -> Result<usize, sqlx::Error> {
-    let count = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from (
-            select from state.dead_letter
-            where app_id = $1
-                and (not $2 or resolution is null or resolution = 'handler_failed')
-                and ($3::text is null or resolution = $3)
-                and ($4::uuid is null or script_id = $4)
-                and ($5::text is null or source = $5)
-                and ($6::text is null or reason = $6)
-                and ($7::text is null or fingerprint = $7)
-            limit $8
-        ) found"#,
-        app.uuid(),
-        filter.is_unresolved,
-        filter.resolution,
-        filter.script.map(Uuid::from),
-        filter.source,
-        filter.reason,
-        filter.fingerprint,
-        up_to as i64
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    let ids = matching(pool, app, filter, before, limit).await?;
+    of(pool, app, &ids).await
 }
 
 /// Letters that failed alike.

@@ -3,6 +3,7 @@
 //! - [`setup`] is how apps are set up, in memory: read once, then brought up to date by the tail.
 //! - [`cron`] tells up to when times were fired.
 //! - [`dead_letters`] reads what could not be done.
+//! - [`jobs`] reads what is done to many things at once.
 //! - [`kv`] reads stored values for runs and for the data browser.
 //! - [`outbox`] reads what is owed.
 //! - [`queues`] counts what waits behind gates.
@@ -10,6 +11,7 @@
 
 pub mod cron;
 pub mod dead_letters;
+pub mod jobs;
 pub mod kv;
 pub mod outbox;
 pub mod queues;

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::outbox::{Attempt, Source};
 use crate::{
-    id::{DeadLetterId, InvocationId, OutboxId, ScriptId, VersionId},
+    id::{DeadLetterId, InvocationId, JobId, OutboxId, ScriptId, VersionId},
     keys::Sealed,
     retry::RetryPolicy,
 };
@@ -96,6 +96,9 @@ pub struct Replayed {
     /// On this version instead of the active one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
+    /// The job that did it, one letter of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
 }
 
 impl Replayed {
@@ -136,6 +139,9 @@ pub struct Resolved {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The job that did it, one letter of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
 }
 
 impl Resolved {
@@ -160,6 +166,19 @@ pub struct HandlerEnded {
 }
 
 impl HandlerEnded {
+    pub(super) fn subject(&self) -> String {
+        self.dead_letter.to_string()
+    }
+}
+
+/// A letter was closed so long ago that nobody asks for it: what it held cannot be read any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// The letter.
+    pub dead_letter: DeadLetterId,
+}
+
+impl Purged {
     pub(super) fn subject(&self) -> String {
         self.dead_letter.to_string()
     }

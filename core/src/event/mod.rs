@@ -14,6 +14,7 @@ pub mod domain;
 pub mod env;
 pub mod http_exception;
 pub mod invocation;
+pub mod job;
 pub mod kv;
 pub mod master_key;
 pub mod member;
@@ -216,6 +217,11 @@ catalogue! {
     DeadLetterResolved(dead_letter::Resolved) = "dead_letter.resolved", Config;
     DeadLetterHandlerEnded(dead_letter::HandlerEnded) = "dead_letter.handler_ended", Config;
     CronFired(cron::Fired) = "cron.fired", Run;
+    DeadLetterPurged(dead_letter::Purged) = "dead_letter.purged", Config;
+    JobStarted(job::Started) = "job.started", Config;
+    JobProgressed(job::Progressed) = "job.progressed", Config;
+    JobCancellationRequested(job::CancellationRequested) = "job.cancellation_requested", Config;
+    JobEnded(job::Ended) = "job.ended", Config;
     SessionOpened(session::Opened) = "session.opened", Run;
     SessionClosed(session::Closed) = "session.closed", Run;
 }

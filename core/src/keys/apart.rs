@@ -1,7 +1,11 @@
 //! Texts that can be erased one by one: each is under a key of its own, and that is under the app's.
 
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
 use super::{CannotOpen, DataKey, Keyring, KeyringError, Purpose, Sealed};
-use crate::id::AppId;
+use crate::id::{AppId, DataKeyId};
 
 /// Why a text that is kept apart cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +56,53 @@ impl Keyring {
         bound_to: &[u8],
         sealed: &Sealed,
     ) -> Result<Vec<u8>, ApartError> {
-        let material = sqlx::query_scalar!(
-            "select material from live.secret_material where id = $1 and kind = 'letter_key' and app_id = $2",
-            sealed.key_id.uuid(),
+        let mut opened = self.open_all_apart(app, purpose, &[(bound_to, sealed)]).await?;
+        opened.pop().unwrap_or(Err(ApartError::Erased))
+    }
+
+    /// The same for many at once, in their order.
+    ///
+    /// # Errors
+    /// When the keys are not to be had. Texts that cannot be read say so one by one.
+    pub async fn open_all_apart(
+        &self,
+        app: AppId,
+        purpose: Purpose,
+        texts: &[(&[u8], &Sealed)],
+    ) -> Result<Vec<Result<Vec<u8>, ApartError>>, KeyringError> {
+        let ids: Vec<Uuid> = texts.iter().map(|(_, sealed)| sealed.key_id.uuid()).collect();
+        let rows = sqlx::query!(
+            "select id, material from live.secret_material where id = any ($1) and kind = 'letter_key' and app_id = $2",
+            &ids,
             app.uuid()
         )
-        .fetch_optional(self.pool())
-        .await
-        .map_err(KeyringError::from)?;
-        let key: DataKey =
-            self.app(app).await?.open_subordinate(sealed.key_id, &material.ok_or(ApartError::Erased)?)?;
-        Ok(key.open(purpose, bound_to, sealed)?)
+        .fetch_all(self.pool())
+        .await?;
+        let materials: HashMap<DataKeyId, Vec<u8>> =
+            rows.into_iter().map(|row| (row.id.into(), row.material)).collect();
+        let app_key = self.app(app).await?;
+        let open = |(bound_to, sealed): &(&[u8], &Sealed)| {
+            let material = materials.get(&sealed.key_id).ok_or(ApartError::Erased)?;
+            let key: DataKey = app_key.open_subordinate(sealed.key_id, material)?;
+            Ok(key.open(purpose, bound_to, sealed)?)
+        };
+        Ok(texts.iter().map(open).collect())
+    }
+
+    /// Erases the keys of texts that were sealed apart: nobody can read those again, wherever they lie. Erasing again is
+    /// safe.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn erase_apart(&self, app: AppId, keys: &[DataKeyId]) -> Result<(), KeyringError> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
+        sqlx::query!(
+            "delete from live.secret_material where id = any ($1) and kind = 'letter_key' and app_id = $2",
+            &ids,
+            app.uuid()
+        )
+        .execute(self.pool())
+        .await?;
+        Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! Folds configuration events into their tables, a statement or two an event.
 //!
 //! These nouns are rare, so they have plain statements instead of a place in `log.append`; both run in one transaction
-//! under the log's lock. Accounts and dead letters have files of their own.
+//! under the log's lock. Accounts, dead letters and jobs have files of their own.
 
 mod accounts;
 mod dead_letters;
 mod http_exceptions;
+mod jobs;
 mod triggers;
 
 use chrono::{DateTime, Utc};
@@ -28,30 +29,21 @@ pub(super) async fn is_fresh(
     for read in reads {
         let (app, as_of) = match read {
             Read::Config { app, as_of } => (app, as_of),
-            Read::DeadLetter { dead_letter, version } => {
-                let found =
-                    sqlx::query_scalar!("select position from state.dead_letter where id = $1", dead_letter.uuid())
-                        .fetch_optional(&mut *connection)
-                        .await?;
-                if found != Some(version.0) {
-                    return Ok(false);
-                }
-                continue;
-            }
             Read::Cron { trigger, version } => {
                 if triggers::decided(&mut *connection, *trigger).await? != *version {
                     return Ok(false);
                 }
                 continue;
             }
-            Read::Kv { .. } | Read::KvRange { .. } => continue,
+            // All of them at once, below.
+            Read::DeadLetter { .. } | Read::Kv { .. } | Read::KvRange { .. } => continue,
         };
         let changed = sqlx::query_scalar!(
             r#"select exists (
                 select from log.config
                 where position > $1 and position <= $2 and app_id is not distinct from $3
                     -- Kept like configuration, but nothing is set up differently by them.
-                    and kind not like 'dead\_letter.%'
+                    and kind not like 'dead\_letter.%' and kind not like 'job.%'
             ) as "changed!""#,
             as_of.0,
             head.0,
@@ -63,7 +55,7 @@ pub(super) async fn is_fresh(
             return Ok(false);
         }
     }
-    Ok(true)
+    dead_letters::are_unchanged(connection, reads).await
 }
 
 /// Writes what an event changes of how things are set up. Other events pass by.
@@ -131,6 +123,11 @@ pub(super) async fn fold(
             Some(letter) => dead_letters::handler_owed(connection, letter).await,
             None => Ok(()),
         },
+        Event::DeadLetterPurged(event) => dead_letters::purged(connection, event).await,
+        Event::JobStarted(event) => jobs::started(connection, new, event, position, at).await,
+        Event::JobProgressed(event) => jobs::progressed(connection, event, position, at).await,
+        Event::JobCancellationRequested(event) => jobs::to_be_cancelled(connection, new, event, position).await,
+        Event::JobEnded(event) => jobs::ended(connection, event, position, at).await,
         // The file is the state.
         Event::MasterKeyRotated(_)
         | Event::MessagePublished(_)

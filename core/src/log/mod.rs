@@ -15,6 +15,7 @@ mod fair;
 mod fold;
 mod handoff;
 pub mod idempotency;
+pub mod jobs;
 pub mod node;
 pub mod outbox;
 mod overtaken;

@@ -4,6 +4,7 @@
 
 mod gate;
 mod payload;
+mod replay;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::value::{RawValue, to_raw_value};
@@ -20,6 +21,7 @@ use crate::{
 
 pub use gate::Gate;
 pub use payload::{Kept, Plain, seen};
+pub use replay::{Replay, Replayable};
 
 /// An item that is pending, with all that a run of it needs.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ mod backpressure;
 mod fold;
 mod idempotency;
 mod increasing;
+mod letters;
 mod node;
 mod outbox;
 mod partitions;

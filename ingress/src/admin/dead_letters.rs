@@ -8,13 +8,13 @@ use http::StatusCode;
 use picloud_core::{
     event::{
         Actor,
-        dead_letter::{Closing, Reason, Replayed, Resolved},
-        outbox::{Attempt, Enqueued, Source},
+        dead_letter::{Closing, Reason, Resolved},
+        outbox::{Attempt, Source},
     },
-    id::{DeadLetterId, InvocationId, OutboxId, ScriptId, VersionId},
-    keys::{ApartError, Purpose},
+    id::{DeadLetterId, InvocationId, JobId, OutboxId, ScriptId, VersionId},
+    keys::ApartError,
     log::{NewEvent, Read},
-    outbox::Plain,
+    outbox::{Plain, Replay as Again},
 };
 use picloud_projections::{
     dead_letters::{self, Filter, Letter},
@@ -37,7 +37,7 @@ use super::{
 };
 use crate::problem::{Kind, Problem};
 
-/// How far letters are counted.
+/// How far letters are counted where no counter knows.
 const COUNTED: usize = 1_000;
 
 /// How many groups are shown.
@@ -98,6 +98,9 @@ pub(super) struct LetterForm {
     /// The item that tries it again.
     #[schema(required)]
     replay: Option<OutboxId>,
+    /// The job that decided about it, one letter of many.
+    #[schema(required)]
+    job: Option<JobId>,
 }
 
 impl LetterForm {
@@ -123,6 +126,7 @@ impl LetterForm {
             resolved_by: resolved.map(|resolved| who(setup, resolved.by.as_ref())),
             resolved_why: resolved.and_then(|resolved| resolved.why.clone()),
             replay: resolved.and_then(|resolved| resolved.replay),
+            job: resolved.and_then(|resolved| resolved.job),
         }
     }
 }
@@ -139,6 +143,39 @@ pub(super) struct Detail {
     payload: Option<Box<RawValue>>,
 }
 
+/// Which letters. Everything named must hold.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = DeadLetterFilter)]
+pub(super) struct Narrowed {
+    /// Only those about which nothing is decided, or whose handler failed.
+    #[serde(default)]
+    unresolved: bool,
+    resolution: Option<Resolution>,
+    /// Id or name.
+    script: Option<String>,
+    reason: Option<Reason>,
+    fingerprint: Option<String>,
+}
+
+impl Narrowed {
+    fn filter(&self, app: &App) -> Result<Filter, Problem> {
+        if let Some(fingerprint) = &self.fingerprint {
+            names::text("fingerprint", fingerprint, 2_000)?;
+        }
+        let script = self.script.as_deref().map(|named| scripts::find_ever(app, named)).transpose()?;
+        Ok(Filter {
+            is_unresolved: self.unresolved,
+            resolution: self.resolution.map(|resolution| resolution.as_str().to_owned()),
+            script,
+            source: None,
+            reason: self.reason.map(|reason| reason.as_str().to_owned()),
+            fingerprint: self.fingerprint.clone(),
+        })
+    }
+}
+
+/// The same, a page of them. Spelt out: what is flattened cannot be read strictly.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
@@ -156,19 +193,9 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn filter(&self, app: &App) -> Result<Filter, Problem> {
-        if let Some(fingerprint) = &self.fingerprint {
-            names::text("fingerprint", fingerprint, 2_000)?;
-        }
-        let script = self.script.as_deref().map(|named| scripts::find_ever(app, named)).transpose()?;
-        Ok(Filter {
-            is_unresolved: self.unresolved,
-            resolution: self.resolution.map(|resolution| resolution.as_str().to_owned()),
-            script,
-            source: None,
-            reason: self.reason.map(|reason| reason.as_str().to_owned()),
-            fingerprint: self.fingerprint.clone(),
-        })
+    fn filter(self, app: &App) -> Result<Filter, Problem> {
+        let Self { unresolved, resolution, script, reason, fingerprint, cursor: _, limit: _ } = self;
+        Narrowed { unresolved, resolution, script, reason, fingerprint }.filter(app)
     }
 }
 
@@ -179,7 +206,8 @@ pub(super) async fn list(
 ) -> Result<Answer<Page<LetterForm>>, Problem> {
     let limit = page::limit(wanted.limit)?;
     let before = wanted.cursor.as_deref().map(|cursor| page::after(cursor)?.parse().map_err(|_| no_cursor(cursor)));
-    let found = dead_letters::list(&plane.pool, app.id, &wanted.filter(&app)?, before.transpose()?, limit + 1).await;
+    let before = before.transpose()?;
+    let found = dead_letters::list(&plane.pool, app.id, &wanted.filter(&app)?, before, limit + 1).await;
     let mut letters = found.map_err(|error| database(&error))?;
     let has_more = letters.len() > limit;
     letters.truncate(limit);
@@ -206,9 +234,14 @@ pub(super) struct Count {
 pub(super) async fn count(
     State(plane): State<Plane>,
     InApp(app): InApp,
-    Params(wanted): Params<Wanted>,
+    Params(wanted): Params<Narrowed>,
 ) -> Result<Answer<Count>, Problem> {
-    let found = dead_letters::count(&plane.pool, app.id, &wanted.filter(&app)?, COUNTED + 1).await;
+    let filter = wanted.filter(&app)?;
+    let counted = dead_letters::counted(&plane.pool, app.id, &filter).await.map_err(|error| database(&error))?;
+    if let Some(count) = counted {
+        return Ok(Answer(Count { count, is_exact: true }));
+    }
+    let found = dead_letters::count_up_to(&plane.pool, app.id, &filter, COUNTED + 1).await;
     let found = found.map_err(|error| database(&error))?;
     Ok(Answer(Count { count: found.min(COUNTED), is_exact: found <= COUNTED }))
 }
@@ -338,10 +371,8 @@ impl AdminPlane {
     }
 
     async fn payload(&self, app: &App, letter: &Letter) -> Result<Plain, ApartError> {
-        let created = &letter.created;
-        let bound_to = created.dead_letter.to_string();
-        let plain = self.keyring.open_apart(app.id, Purpose::Payload, bound_to.as_bytes(), &created.payload).await?;
-        serde_json::from_slice(&plain).map_err(|_| ApartError::CannotOpen(picloud_core::keys::CannotOpen))
+        let mut opened = dead_letters::payloads(&self.keyring, app.id, &[letter]).await?;
+        opened.pop().unwrap_or(Err(ApartError::Erased))
     }
 
     /// Decides about an open letter; looks again when it was changed meanwhile.
@@ -367,7 +398,7 @@ impl AdminPlane {
                     self.replayed(caller, app, &letter, edited.as_ref(), *version).await?
                 }
                 Decision::Resolve { resolution, reason } => {
-                    let resolved = Resolved { dead_letter, resolution: *resolution, reason: reason.clone() };
+                    let resolved = Resolved { dead_letter, resolution: *resolution, reason: reason.clone(), job: None };
                     vec![NewEvent::new(Some(app.id), &caller.actor(), resolved)]
                 }
             };
@@ -403,38 +434,14 @@ impl AdminPlane {
                 other => Problem::internal(&other),
             })?,
         };
-        let created = &letter.created;
-        let item = OutboxId::generate();
         let key = self.keyring.app(app.id).await.map_err(|error| Problem::internal(&error))?;
-        let enqueued = Enqueued {
-            item,
-            source: created.source,
-            script: created.script,
-            version,
-            lane: created.lane.clone(),
-            priority: created.priority,
-            due_at: None,
-            retry: created.retry,
-            payload: plain.seal(item, &key),
-            is_watched: false,
-            replay_of: Some(created.dead_letter),
-            handles: None,
-        };
-        let replayed = Replayed { dead_letter: created.dead_letter, item, is_edited: edited.is_some(), version };
-        let replayed = NewEvent::new(Some(app.id), &caller.actor(), replayed);
-        // In whose name it ran before: who replays it lends it no rights.
-        let enqueued = NewEvent {
-            cause: Some(replayed.id),
-            root: letter.root,
-            depth: letter.depth,
-            ..NewEvent::new(Some(app.id), &letter.actor, enqueued)
-        };
-        Ok(vec![replayed, enqueued])
+        let again = Again { by: &caller.actor(), job: None, plain, is_edited: edited.is_some(), version };
+        Ok(letter.replayable(app.id).replayed(again, &key).into())
     }
 }
 
 /// Who it was, as people call them.
-fn who(setup: &Setup, actor: Option<&Actor>) -> String {
+pub(super) fn who(setup: &Setup, actor: Option<&Actor>) -> String {
     let Some(actor) = actor else { return "somebody".to_owned() };
     let account = actor.id.as_ref().and_then(|id| setup.accounts.get(&id.parse().ok()?));
     match (account, &actor.id) {

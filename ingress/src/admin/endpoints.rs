@@ -323,7 +323,7 @@ endpoints! {
 
     /// Lists dead letters, newest first.
     GET "/api/v1/admin/apps/{app}/dead_letters", App(AppReadLog), dead_letters::list;
-    /// Counts dead letters, up to a thousand.
+    /// Counts dead letters: exactly, or up to a thousand where `reason` or `fingerprint` are asked for.
     GET "/api/v1/admin/apps/{app}/dead_letters/count", App(AppReadLog), dead_letters::count;
     /// Shows which unresolved letters failed alike.
     GET "/api/v1/admin/apps/{app}/dead_letters/groups", App(AppReadLog), dead_letters::groups;

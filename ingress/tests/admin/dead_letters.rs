@@ -19,7 +19,7 @@ use sqlx::PgPool;
 use crate::fixture::{World, each, text};
 
 /// A letter of an app; answers its path.
-async fn letter(world: &World, app: AppId, slug: &str, error: &str) -> String {
+pub(crate) async fn letter(world: &World, app: AppId, slug: &str, error: &str) -> String {
     let id = DeadLetterId::generate();
     let request = json!({ "request": { "method": "POST", "path": "/orders/7", "host": "shop.test", "body": "{}" } });
     let (bound_to, request) = (id.to_string(), request.to_string());
@@ -81,7 +81,14 @@ async fn a_letter_is_shown_with_all_that_was_tried_and_found_by_what_it_says(poo
     assert_eq!(counted("").await, 3);
     assert_eq!(counted("?unresolved=true").await, 2);
     assert_eq!(counted("?resolution=ignored").await, 1);
+    assert_eq!(counted("?resolution=ignored&unresolved=true").await, 0);
     assert_eq!(counted("?fingerprint=order:%20boom&unresolved=true").await, 1);
+    let script = text(&shown["script"]);
+    assert_eq!(counted(&format!("?script={script}")).await, 1);
+    for refused in ["limit=1", "cursor=abc"] {
+        let told = world.owner.get(&format!("{letters}/count?{refused}")).await.problem(422);
+        assert!(told.contains("unknown field"), "{told}");
+    }
     world.owner.get(&format!("{letters}?resolution=lost")).await.problem(422);
     world.stop().await;
 }

@@ -87,6 +87,8 @@ impl Changed {
                 ) => {
                     changed.besides = true;
                 }
+                (Event::DeadLetterPurged(_) | Event::JobStarted(_) | Event::JobProgressed(_), _)
+                | (Event::JobCancellationRequested(_) | Event::JobEnded(_), _) => changed.besides = true,
                 (event, Some(app)) => {
                     changed.apps.insert(app);
                     // They go with their app.
