@@ -3,6 +3,7 @@
 pub mod effects;
 pub mod http;
 mod invoked;
+pub mod letters;
 pub mod outbox;
 pub mod pool;
 mod recorded;

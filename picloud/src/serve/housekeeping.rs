@@ -4,11 +4,11 @@
 use anyhow::Context;
 use picloud_core::{
     keys::Keyring,
-    log::{Committer, Node, idempotency, node, outbox, partitions},
+    log::{Committer, Node, idempotency, jobs, node, outbox, partitions},
 };
 use picloud_ingress::auth;
 use picloud_projections::{kv, setup::LiveSetup};
-use picloud_workers::outbox as workers;
+use picloud_workers::{letters, outbox as workers};
 use sqlx::{Connection as _, PgPool};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -101,7 +101,12 @@ impl House {
             kv::sweep(&self.database).await.context("failed to delete expired entries")?;
             kv::sweep_deleted(&self.database).await.context("failed to delete entries of deleted apps")?;
             outbox::sweep(&self.database).await.context("failed to forget ended items of the outbox")?;
+            jobs::sweep(&self.database).await.context("failed to forget ended jobs")?;
             auth::sweep(&self.database).await.context("failed to forget ended sessions and unused secrets")?;
+            let purged = letters::purge(database, committer, node, keyring).await?;
+            if purged > 0 {
+                info!(letters = purged, "Purged dead letters that were closed thirty days ago");
+            }
         }
         transaction.commit().await?;
         Ok(())

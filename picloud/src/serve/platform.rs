@@ -17,6 +17,7 @@ use picloud_core::{
 use picloud_ingress::auth::Auth;
 use picloud_projections::setup::LiveSetup;
 use picloud_workers::{
+    letters::{JobParts, Jobs},
     outbox::{self, Dispatcher, DispatcherParts},
     pool::{self, Pool},
     runner::{Runner, RunnerParts},
@@ -77,6 +78,8 @@ pub struct Platform {
     dispatching: JoinHandle<()>,
     scheduling: JoinHandle<()>,
     stop_dispatching: CancellationToken,
+    working: JoinHandle<()>,
+    stop_working: CancellationToken,
     keeping_house: JoinHandle<()>,
     stop_keeping_house: CancellationToken,
 }
@@ -145,6 +148,15 @@ impl Platform {
         let scheduler =
             Scheduler { setup: setup.clone(), database: database.clone(), committer: committer.clone(), node };
         let scheduling = tokio::spawn(scheduler.run(stop_dispatching.clone()));
+        let jobs = Jobs::new(JobParts {
+            database: database.clone(),
+            committer: committer.clone(),
+            node,
+            keyring: keyring.clone(),
+            setup: setup.clone(),
+        });
+        let stop_working = CancellationToken::new();
+        let working = tokio::spawn(jobs.run(tail.clone(), stop_working.clone()));
         let (stop_keeping_house, revoked) = (CancellationToken::new(), CancellationToken::new());
         let house = housekeeping::House {
             database: database.clone(),
@@ -172,6 +184,8 @@ impl Platform {
             dispatching,
             scheduling,
             stop_dispatching,
+            working,
+            stop_working,
             keeping_house,
             stop_keeping_house,
         })
@@ -182,6 +196,7 @@ impl Platform {
     pub async fn stop(self, deadline: Instant) {
         // What was not begun is given back while the runs that were begun go on.
         self.stop_dispatching.cancel();
+        self.stop_working.cancel();
         let runner = self.runner.clone();
         let drained = tokio::task::spawn_blocking(move || runner.drain(deadline)).await;
         if let Ok(Err(left)) = drained {
@@ -192,6 +207,9 @@ impl Platform {
         }
         // It ends at once, or with the commit that it waits for.
         let _ = self.scheduling.await;
+        if timeout_at(deadline.into(), self.working).await.is_err() {
+            warn!("Stopped in the midst of a job: another node goes on with it");
+        }
         self.committer.close();
         if self.committing.await.is_err() {
             warn!("The committer ended badly");
