@@ -1,5 +1,7 @@
 //! `/api/v1/admin/apps/{app}/dead_letters`: work that could not be done, to be understood, tried again, or closed.
 
+mod bulk;
+
 use axum::{
     Json as Answer,
     extract::{Path, State},
@@ -36,6 +38,8 @@ use super::{
     write::{Decided, Refused, Shown, Tries, Written, database},
 };
 use crate::problem::{Kind, Problem};
+
+pub(super) use bulk::{BulkAction, decide as bulk};
 
 /// How far letters are counted where no counter knows.
 const COUNTED: usize = 1_000;

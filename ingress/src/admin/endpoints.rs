@@ -11,7 +11,7 @@ use picloud_core::capability::Capability;
 
 use super::{
     Plane, access, account, accounts, api_keys, apps, dead_letters, deploy, domains, env, events, http_exceptions,
-    instance, invocations, kv, logs, members, node,
+    instance, invocations, jobs, kv, logs, members, node,
     openapi::{
         self,
         contract::{self, Contract},
@@ -334,6 +334,17 @@ endpoints! {
     POST "/api/v1/admin/apps/{app}/dead_letters/{letter}/replay", App(AppDeadLetterManage), dead_letters::replay;
     /// Closes a dead letter.
     POST "/api/v1/admin/apps/{app}/dead_letters/{letter}/resolve", App(AppDeadLetterManage), dead_letters::resolve;
+    /// Tries many dead letters again, or closes them.
+    /// A job does it, letter by letter, on those that are open now. With `dry_run` it is only said how many those are.
+    POST "/api/v1/admin/apps/{app}/dead_letters/bulk", App(AppDeadLetterManage), dead_letters::bulk => 200 | 202;
+
+    /// Lists jobs, newest first.
+    GET "/api/v1/admin/apps/{app}/jobs", App(AppDeadLetterManage), jobs::list;
+    /// Shows how far a job has come.
+    GET "/api/v1/admin/apps/{app}/jobs/{job}", App(AppDeadLetterManage), jobs::show;
+    /// Ends a job before it is done.
+    /// What it has done stays; the letters that it has not come to are as they were.
+    POST "/api/v1/admin/apps/{app}/jobs/{job}/cancel", App(AppDeadLetterManage), jobs::cancel;
 
     /// Lists runs, newest first.
     GET "/api/v1/admin/apps/{app}/invocations", App(AppReadLog), invocations::list;

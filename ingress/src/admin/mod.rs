@@ -27,6 +27,7 @@ mod first;
 mod http_exceptions;
 mod instance;
 mod invocations;
+mod jobs;
 mod kv;
 mod link;
 mod logs;

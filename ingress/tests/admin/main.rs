@@ -11,6 +11,7 @@ mod first_start;
 mod fixture;
 mod http_exceptions;
 mod invocations;
+mod jobs;
 mod kv;
 mod logs;
 mod matrix;

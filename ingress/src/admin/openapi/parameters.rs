@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use picloud_core::id::{DeadLetterId, InvocationId, OutboxId, RouteId, SessionId, TriggerId};
+use picloud_core::id::{DeadLetterId, InvocationId, JobId, OutboxId, RouteId, SessionId, TriggerId};
 use serde_json::{Value, json};
 
 use super::{
@@ -56,6 +56,7 @@ fn prefix(name: &str) -> Option<&'static str> {
         "letter" => DeadLetterId::PREFIX,
         "item" => OutboxId::PREFIX,
         "trigger" => TriggerId::PREFIX,
+        "job" => JobId::PREFIX,
         "session" => SessionId::PREFIX,
         _ => return None,
     })
