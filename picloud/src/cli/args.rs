@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use super::dead_letters::{DeadLetters, Outbox};
+pub use super::{
+    dead_letters::{DeadLetters, Outbox},
+    jobs::Jobs,
+};
 use crate::manifest::RoutePattern;
 
 /// Self-hosted, event-sourced serverless: upload a Rhai script, get an HTTP endpoint.
@@ -79,6 +82,9 @@ pub enum Command {
     /// Work that waits to be done
     #[command(subcommand)]
     Outbox(Outbox),
+    /// Work on many things at once: follow it, or end it
+    #[command(subcommand)]
+    Jobs(Jobs),
     /// An app's configuration values, `ctx.env`
     #[command(subcommand)]
     Env(Env),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Output,
     args::{Global, InApp},
+    bulk::{self, Bulk},
     path,
     print::{self, BAD, QUIET},
 };
@@ -58,6 +59,9 @@ pub enum DeadLetters {
         #[command(flatten)]
         in_app: InApp,
     },
+    /// The same decision about all open letters that match, made by a job on the server
+    #[command(subcommand)]
+    Bulk(Bulk),
 }
 
 /// `picloud dead-letters ls`.
@@ -113,6 +117,7 @@ pub(super) async fn run(global: &Global, command: &DeadLetters) -> Result<(), Fa
         DeadLetters::Resolve { letters, reason, in_app } => {
             decide(global, &client, in_app, letters, "resolve", &json!({ "reason": reason }), "is closed").await
         }
+        DeadLetters::Bulk(wanted) => bulk::run(global, &client, wanted).await,
     }
 }
 

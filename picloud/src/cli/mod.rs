@@ -6,6 +6,7 @@
 mod account;
 mod app;
 mod args;
+mod bulk;
 mod completions;
 mod dead_letters;
 mod deploy;
@@ -16,6 +17,7 @@ mod events;
 mod follow;
 mod http_exceptions;
 mod invoke;
+mod jobs;
 mod key;
 mod login;
 mod logs;
@@ -71,6 +73,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
         Command::DeadLetters(command) => wait_for(dead_letters::run(&global, &command)),
         Command::Outbox(command) => wait_for(dead_letters::outbox(&global, &command)),
+        Command::Jobs(command) => wait_for(jobs::run(&global, &command)),
         Command::Env(command) => wait_for(env::run(&global, &command)),
         Command::App(command) => wait_for(app::run(&global, &command)),
         Command::Login(arguments) => wait_for(login::run(&global, &arguments)),

@@ -18,6 +18,15 @@ pub(super) fn line(question: &str) -> Result<String, Failure> {
     read_line()
 }
 
+/// Whether the person agrees. Nothing typed is no.
+pub(super) fn confirm(question: &str) -> Result<bool, Failure> {
+    print::aside(question);
+    let mut text = String::new();
+    let read = stdin().lock().read_line(&mut text);
+    read.map_err(|error| Failure::failed(format!("failed to read stdin: {error}")))?;
+    Ok(matches!(text.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// A line that nobody else sees.
 pub(super) fn secret(question: &str) -> Result<String, Failure> {
     if !is_possible() {

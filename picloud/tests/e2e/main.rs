@@ -15,6 +15,7 @@ mod service;
 mod shared_database;
 
 mod bounds;
+mod bulk;
 mod calling_out;
 mod cluster;
 mod crashes;
