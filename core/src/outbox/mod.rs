@@ -20,8 +20,8 @@ use crate::{
 };
 
 pub use gate::Gate;
-pub use payload::{Kept, Plain, seen};
-pub use replay::{Replay, Replayable};
+pub use payload::{Kept, Plain, seen, seen_within};
+pub use replay::{Replay, Replayable, again};
 
 /// An item that is pending, with all that a run of it needs.
 #[derive(Clone, Debug)]

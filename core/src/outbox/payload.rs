@@ -135,6 +135,19 @@ pub fn seen(event: &RawValue, more: &[(&str, &RawValue)]) -> Box<RawValue> {
     to_raw_value(&fields).expect("fields are JSON")
 }
 
+/// The same of one of its fields.
+#[must_use]
+pub fn seen_within(event: &RawValue, field: &str, more: &[(&str, &RawValue)]) -> Box<RawValue> {
+    let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(event.get()) else {
+        return event.to_owned();
+    };
+    let within = fields.get(field).map(|within| seen(within, more));
+    if let Some(within) = &within {
+        fields.insert(field.to_owned(), within);
+    }
+    to_raw_value(&fields).expect("fields are JSON")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use crate::{
     event::{
         Actor,
         dead_letter::{Created, Replayed},
-        outbox::Enqueued,
+        outbox::{Enqueued, Payload},
     },
     id::{AppId, EventId, InvocationId, JobId, OutboxId, VersionId},
     keys::DataKey,
@@ -42,6 +42,25 @@ pub struct Replay<'a> {
     pub version: Option<VersionId>,
 }
 
+/// The item that tries a letter again.
+#[must_use]
+pub fn again(created: &Created, item: OutboxId, version: Option<VersionId>, payload: Payload) -> Enqueued {
+    Enqueued {
+        item,
+        source: created.source,
+        script: created.script,
+        version,
+        lane: created.lane.clone(),
+        priority: created.priority,
+        due_at: None,
+        retry: created.retry,
+        payload,
+        is_watched: false,
+        replay_of: Some(created.dead_letter),
+        handles: None,
+    }
+}
+
 impl Replayable<'_> {
     /// What happens then: the letter is closed, and its item is owed once more, with no attempt behind it. `key` is the
     /// app's.
@@ -50,20 +69,7 @@ impl Replayable<'_> {
         let Replay { by, job, plain, is_edited, version } = replay;
         let created = self.created;
         let item = OutboxId::generate();
-        let enqueued = Enqueued {
-            item,
-            source: created.source,
-            script: created.script,
-            version,
-            lane: created.lane.clone(),
-            priority: created.priority,
-            due_at: None,
-            retry: created.retry,
-            payload: plain.seal(item, key),
-            is_watched: false,
-            replay_of: Some(created.dead_letter),
-            handles: None,
-        };
+        let enqueued = again(created, item, version, plain.seal(item, key));
         let replayed =
             Replayed { dead_letter: created.dead_letter, item, is_edited, version, job: job.map(|(job, _)| job) };
         let cause = job.map(|(_, began)| began);

@@ -305,7 +305,12 @@ async fn the_first_handler_that_succeeds_closes_a_letter_and_the_last_that_fails
 
     let (third, new) = letter(app, script);
     node.commit(vec![new]).await.unwrap();
-    let decided = dead_letter::Resolved { dead_letter: third, resolution: dead_letter::Closing::Ignored, reason: None };
+    let decided = dead_letter::Resolved {
+        dead_letter: third,
+        resolution: dead_letter::Closing::Ignored,
+        reason: None,
+        job: None,
+    };
     node.commit(vec![event(app, decided)]).await.unwrap();
     node.commit(ended(app, third, None)).await.unwrap();
     assert_eq!(resolution(&database, third).await.as_deref(), Some("ignored"), "whoever decides meanwhile wins");

@@ -8,11 +8,11 @@ use picloud_core::{
     event::{
         Actor,
         dead_letter::{Closing, Replayed, Resolved},
-        outbox::{Enqueued, Payload},
+        outbox::Payload,
     },
     id::{DeadLetterId, InvocationId, OutboxId},
     log::{Position, Read},
-    outbox::Plain,
+    outbox::{Plain, again},
 };
 use picloud_projections::dead_letters::{self, Filter, Letter};
 use serde_json::value::RawValue;
@@ -153,25 +153,11 @@ impl<S: Source + Setup + Letters> Effects<S> {
                 DataError::Refused(format!("what `{id}` held was erased: replay it with a `payload` of your own"))
             })?,
         };
-        let created = &letter.created;
-        let enqueued = Enqueued {
-            item,
-            source: created.source,
-            script: created.script,
-            version: None,
-            lane: created.lane.clone(),
-            priority: created.priority,
-            due_at: None,
-            retry: created.retry,
-            payload: self.source.seal_again(item, plain),
-            is_watched: false,
-            replay_of: Some(id),
-            handles: None,
-        };
+        let enqueued = again(&letter.created, item, None, self.source.seal_again(item, plain));
         let origin = Origin { actor: letter.actor.clone(), root: letter.root, depth: letter.depth };
         self.letters.origins.insert(item, origin);
         let size_bytes = payload_bytes(&enqueued.payload);
-        let replayed = Replayed { dead_letter: id, item, is_edited, version: None };
+        let replayed = Replayed { dead_letter: id, item, is_edited, version: None, job: None };
         self.decide(id, "replayed", None, Some(item));
         self.say_all([replayed.into(), enqueued.into()], size_bytes)
     }
@@ -182,7 +168,7 @@ impl<S: Source + Setup + Letters> Effects<S> {
         let resolution = Closing::HandledByScript;
         self.decide(id, resolution.as_str(), Some(reason.clone()), None);
         let size_bytes = reason.len();
-        self.say(Resolved { dead_letter: id, resolution, reason: Some(reason) }, size_bytes)
+        self.say(Resolved { dead_letter: id, resolution, reason: Some(reason), job: None }, size_bytes)
     }
 
     /// A letter about which something can be decided.
@@ -198,7 +184,7 @@ impl<S: Source + Setup + Letters> Effects<S> {
 
     fn decide(&mut self, id: DeadLetterId, resolution: &str, why: Option<String>, replay: Option<OutboxId>) {
         let (at, by) = (self.now, Some(self.source.actor()));
-        let resolved = dead_letters::Resolved { resolution: resolution.to_owned(), at, by, why, replay };
+        let resolved = dead_letters::Resolved { resolution: resolution.to_owned(), at, by, why, replay, job: None };
         self.letters.decided.insert(id, resolved);
     }
 

@@ -12,7 +12,7 @@ use picloud_core::{
     id::{InvocationId, VersionId},
     keys::{KeyringError, Purpose},
     log::{Authority, Commit, CommitError},
-    outbox::{Item, Plain, seen},
+    outbox::{Item, Plain, seen, seen_within},
     run::{Call, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
     trigger::MAX_DEPTH,
 };
@@ -172,23 +172,18 @@ impl DispatcherParts {
     /// `ctx.event` as this attempt sees it; for who takes care of a letter, with what that holds.
     async fn event(&self, item: &Item, event: &RawValue) -> Result<Box<RawValue>, sqlx::Error> {
         let attempt = to_raw_value(&item.attempt()).expect("a number is plain data");
-        let mut more = vec![("attempt", &*attempt)];
-        let held = match item.enqueued.handles {
-            Some(letter) => dead_letters::find(&self.database, item.app, letter).await?,
-            None => None,
+        let event = seen(event, &[("attempt", &attempt)]);
+        let Some(letter) = item.enqueued.handles else { return Ok(event) };
+        let Some(found) = dead_letters::find(&self.database, item.app, letter).await? else { return Ok(event) };
+        let name = letter.to_string();
+        let opened = self.keyring.open_apart(item.app, Purpose::Payload, name.as_bytes(), &found.created.payload).await;
+        // Purged meanwhile: then nothing is left of it.
+        let Some(original) = opened.ok().and_then(|json| serde_json::from_slice(&json).ok()) else { return Ok(event) };
+        let original = match original {
+            Plain::Event(event) => event,
+            request @ Plain::Request(_) => to_raw_value(&request).expect("requests are plain data"),
         };
-        let held = held.map(|letter| letter.created);
-        let original = match &held {
-            Some(created) => {
-                let name = created.dead_letter.to_string();
-                // Purged meanwhile: then nothing is left of it.
-                self.keyring.open_apart(item.app, Purpose::Payload, name.as_bytes(), &created.payload).await.ok()
-            }
-            None => None,
-        };
-        let original = original.and_then(|json| serde_json::from_slice::<Box<RawValue>>(&json).ok());
-        more.extend(original.as_deref().map(|original| ("original", original)));
-        Ok(seen(event, &more))
+        Ok(seen_within(&event, "dead_letter", &[("original", &original)]))
     }
 
     async fn too_deep(&self, item: &Item) -> Ended {

@@ -21,7 +21,6 @@ pub(super) fn need(call: impl fmt::Display, capability: Capability) -> Result<()
 }
 
 /// The same for what takes someone in particular: nobody may not.
-#[expect(dead_code, reason = "its callers come with the modules for dead letters and secrets")]
 pub(super) fn need_principal(call: impl fmt::Display, capability: Capability) -> Result<(), Box<EvalAltResult>> {
     go_on_unless(|input| refusal_of_nobody(input, &call, capability).or_else(|| refusal(input, &call, capability)))
 }

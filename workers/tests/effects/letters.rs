@@ -81,7 +81,8 @@ fn close(store: &Store, id: DeadLetterId, resolution: &str) {
     let head = inner.head;
     let letter = inner.letters.get_mut(&id).expect("it is there");
     let by = Some(Actor { id: Some("key_other".to_owned()), ..Actor::SYSTEM });
-    letter.resolved = Some(Resolved { resolution: resolution.to_owned(), at: now(), by, why: None, replay: None });
+    letter.resolved =
+        Some(Resolved { resolution: resolution.to_owned(), at: now(), by, why: None, replay: None, job: None });
     letter.position = head;
 }
 

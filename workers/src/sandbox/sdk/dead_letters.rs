@@ -1,6 +1,7 @@
 //! `dead_letters::`: work that could not be done, and what is to become of it.
 
 use picloud_core::{
+    capability::Capability,
     event::dead_letter::Reason,
     id::{DeadLetterId, OutboxId},
 };
@@ -16,6 +17,7 @@ use crate::sandbox::{
     data::LetterQuery,
     meter,
     registry::Registry,
+    rights::need_principal,
     value::{ReadError, Room, read_json},
 };
 
@@ -68,16 +70,9 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
         );
 }
 
-/// Whether whoever the run acts for may see and decide about letters. A public call may not: they hold others' requests.
-fn may_manage_dead_letters() -> Result<bool, Refused> {
-    with(|run| run.input.principal.is_some())
-}
-
+/// A public call may not: letters hold others' requests.
 fn need(call: &str) -> Result<(), Refused> {
-    if may_manage_dead_letters()? {
-        return Ok(());
-    }
-    Err(thrown(format!("{call}: the caller needs `AppDeadLetterManage`, and a public one has no rights")))
+    need_principal(call, Capability::AppDeadLetterManage)
 }
 
 fn list(filter: &Map) -> Result<Map, Refused> {
