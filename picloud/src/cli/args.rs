@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use super::{
     dead_letters::{DeadLetters, Outbox},
     jobs::Jobs,
+    queues::Queues,
+    triggers::Triggers,
 };
 use crate::manifest::RoutePattern;
 
@@ -76,6 +78,12 @@ pub enum Command {
     Events(Events),
     /// Which requests run which scripts
     Routes(InApp),
+    /// Which events run which scripts
+    #[command(subcommand)]
+    Triggers(Triggers),
+    /// Messages that wait for scripts to take them
+    #[command(subcommand)]
+    Queues(Queues),
     /// Work that could not be done: look at it, try it again, or close it
     #[command(subcommand)]
     DeadLetters(DeadLetters),

@@ -10,7 +10,7 @@ use super::{
     Output,
     args::{Global, InApp},
     bulk::{self, Bulk},
-    path,
+    json_text, path,
     print::{self, BAD, QUIET},
 };
 use crate::{client::Client, failure::Failure};
@@ -110,7 +110,7 @@ pub(super) async fn run(global: &Global, command: &DeadLetters) -> Result<(), Fa
             Ok(())
         }
         DeadLetters::Replay { letters, payload, on_version, in_app } => {
-            let payload = payload.as_deref().map(read).transpose()?;
+            let payload = payload.as_deref().map(|said| json_text::read("payload", said)).transpose()?;
             let body = json!({ "payload": payload, "version": on_version });
             decide(global, &client, in_app, letters, "replay", &body, "is tried again").await
         }
@@ -177,16 +177,6 @@ pub(super) async fn outbox(global: &Global, command: &Outbox) -> Result<(), Fail
         }
     }
     Ok(())
-}
-
-/// JSON as it was typed, or from a file.
-fn read(said: &str) -> Result<Value, Failure> {
-    let text = match said.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| Failure::usage(format!("failed to read the payload from {file}: {error}")))?,
-        None => said.to_owned(),
-    };
-    serde_json::from_str(&text).map_err(|error| Failure::usage(format!("the payload is no JSON: {error}")))
 }
 
 fn form_urlencoded(pairs: &[(&str, Option<&str>)]) -> String {

@@ -18,6 +18,7 @@ mod follow;
 mod http_exceptions;
 mod invoke;
 mod jobs;
+mod json_text;
 mod key;
 mod login;
 mod logs;
@@ -26,8 +27,10 @@ mod member;
 mod path;
 mod print;
 mod prompt;
+mod queues;
 mod routes;
 mod serve;
+mod triggers;
 
 use std::{collections::BTreeMap, ffi::OsString, process::ExitCode};
 
@@ -71,6 +74,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Logs(arguments) => wait_for(logs::run(&global, &arguments)),
         Command::Events(arguments) => wait_for(events::run(&global, &arguments)),
         Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
+        Command::Triggers(command) => wait_for(triggers::run(&global, &command)),
+        Command::Queues(command) => wait_for(queues::run(&global, &command)),
         Command::DeadLetters(command) => wait_for(dead_letters::run(&global, &command)),
         Command::Outbox(command) => wait_for(dead_letters::outbox(&global, &command)),
         Command::Jobs(command) => wait_for(jobs::run(&global, &command)),

@@ -62,7 +62,7 @@ impl From<ManifestError> for Failure {
 }
 
 /// serde lists every key there is; someone who mistyped one wants that one.
-fn with_nearest(message: &str) -> String {
+pub(super) fn with_nearest(message: &str) -> String {
     let Some(rest) = message.strip_prefix("unknown field ") else {
         return message.replace("missing field", "missing key");
     };

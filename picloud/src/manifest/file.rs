@@ -18,7 +18,10 @@ use picloud_core::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Manifest, ManifestError, Route, RoutePattern, Script};
+use super::{
+    Manifest, ManifestError, Route, RoutePattern, Script,
+    trigger::{self, FileQueue, FileTrigger},
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,7 +33,9 @@ struct File {
     #[serde(default, rename = "script")]
     scripts: Vec<FileScript>,
     #[serde(default, rename = "trigger")]
-    triggers: Option<Spanned<toml::Value>>,
+    triggers: Vec<FileTrigger>,
+    #[serde(default, rename = "queue")]
+    queues: Vec<FileQueue>,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +58,7 @@ struct FileScript {
 }
 
 /// A manifest's text, and where it lies: what it is to be told with.
-struct Place<'t> {
+pub(super) struct Place<'t> {
     path: &'t Path,
     text: &'t str,
 }
@@ -64,9 +69,6 @@ pub(super) fn read(path: &Path) -> Result<Manifest, ManifestError> {
         fs::read_to_string(path).map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
     let place = Place { path, text: &text };
     let file: File = toml::from_str(&text).map_err(|error| ManifestError::parsing(path, &text, &error))?;
-    if let Some(triggers) = &file.triggers {
-        return Err(place.not_yet(triggers, "triggers"));
-    }
     check_name(file.app.get_ref()).map_err(|problem| place.error(&file.app, problem))?;
     let mut scripts: Vec<Script> = Vec::new();
     for script in file.scripts {
@@ -75,12 +77,16 @@ pub(super) fn read(path: &Path) -> Result<Manifest, ManifestError> {
         }
         scripts.push(place.script(script)?);
     }
+    let triggers = trigger::triggers(&place, file.triggers, &scripts)?;
+    let queues = trigger::queues(&place, file.queues)?;
     Ok(Manifest {
         app: file.app.into_inner(),
         create_app: true,
         hosts: file.hosts,
         env: file.env,
         scripts,
+        triggers: Some(triggers),
+        queues: Some(queues),
         prune: true,
     })
 }
@@ -169,7 +175,7 @@ impl Place<'_> {
         })
     }
 
-    fn error<T>(&self, at: &Spanned<T>, problem: impl Into<String>) -> ManifestError {
+    pub(super) fn error<T>(&self, at: &Spanned<T>, problem: impl Into<String>) -> ManifestError {
         ManifestError::at(self.path, self.text, at.span(), problem)
     }
 

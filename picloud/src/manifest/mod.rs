@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod route;
 mod source;
+mod trigger;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use picloud_core::{
     },
     retry::RetryPolicy,
     run::Record,
+    trigger::Written,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -39,6 +41,12 @@ pub struct Manifest {
     pub env: Option<BTreeMap<String, String>>,
     /// Its scripts.
     pub scripts: Vec<Script>,
+    /// Which events run them; none: nothing is said of that, and the triggers there are stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub triggers: Option<Vec<Written>>,
+    /// How messages are taken from its queues; none: nothing is said of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues: Option<Vec<Queue>>,
     /// Whether what is not named here goes.
     pub prune: bool,
 }
@@ -88,6 +96,16 @@ pub struct Route {
     /// How patiently a call is tried whose caller does not wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
+}
+
+/// What is said of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// How many of its messages each consumer works on at once; none is as many as there is room for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<u32>,
 }
 
 #[cfg(test)]

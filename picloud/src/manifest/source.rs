@@ -96,6 +96,8 @@ fn bare(paths: &[PathBuf], overrides: &Overrides) -> Result<Manifest, ManifestEr
         hosts: Vec::new(),
         env: None,
         scripts: paths.iter().map(script).collect::<Result<_, ManifestError>>()?,
+        triggers: None,
+        queues: None,
         prune: false,
     })
 }

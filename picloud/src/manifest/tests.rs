@@ -40,6 +40,22 @@ rate_limit = { per_second = 5 }
 [[script]]
 name = "money"
 kind = "module"
+
+[[trigger]]
+kind = "queue"
+queue = "mail"
+script = "checkout"
+retry = { max_attempts = 8, backoff = "linear" }
+
+[[trigger]]
+kind = "cron"
+schedule = "0 3 * * *"
+script = "files"
+enabled = false
+
+[[queue]]
+name = "mail"
+max_concurrency = 2
 "#;
     let dir = folder(&[(FILE_NAME, text), ("checkout.rhai", "1"), ("money.rhai", "fn eur() {}")]);
     fs::create_dir(dir.path().join("lib")).unwrap();
@@ -128,6 +144,34 @@ kind = "module"
           "message": "first"
         }
       ],
+      "triggers": [
+        {
+          "kind": "queue",
+          "queue": "mail",
+          "script": "checkout",
+          "retry": {
+            "max_attempts": 8,
+            "backoff": "linear",
+            "base_ms": 1000,
+            "max_ms": 300000
+          }
+        },
+        {
+          "kind": "cron",
+          "schedule": "0 3 * * *",
+          "time_zone": "UTC",
+          "missed": "skip",
+          "overlap": "skip",
+          "script": "files",
+          "enabled": false
+        }
+      ],
+      "queues": [
+        {
+          "name": "mail",
+          "max_concurrency": 2
+        }
+      ],
       "prune": true
     }
     "#);
@@ -171,6 +215,7 @@ fn a_file_without_env_says_nothing_of_it_and_an_empty_one_that_there_is_none() {
 #[test]
 fn what_is_wrong_is_told_with_its_line() {
     let script = "app = 'shop'\n[[script]]\nname = 'a'\n";
+    let trigger = "[[trigger]]\nkind = 'topic'\ntopic = 'b'\nscript = 'a'\n";
     let errors = [
         refused("hosts = []"),
         refused("app = 'Shop'"),
@@ -187,7 +232,22 @@ fn what_is_wrong_is_told_with_its_line() {
         refused(&format!("{script}limits = {{ timeout_ms = 300001 }}")),
         refused(&format!("{script}limits = {{ timeout_ms = 'long' }}")),
         refused(&format!("{script}secrets = ['stripe_key']")),
-        refused(&format!("{script}[[trigger]]\nkind = 'queue'")),
+        refused(&format!("{script}[[trigger]]\nqueue = 'mail'")),
+        refused(&format!("{script}[[trigger]]\nkind = 'que'")),
+        refused(&format!("{script}[[trigger]]\nkind = 'queue'\nscript = 'a'")),
+        refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqeue = 'mail'\nscript = 'a'")),
+        refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqueue = 'mail'\n")),
+        refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqueue = 'Mail'\nscript = 'a'")),
+        refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqueue = 'mail'\nscript = 'b'")),
+        refused(&format!("{script}kind = 'module'\n[[trigger]]\nkind = 'queue'\nqueue = 'mail'\nscript = 'a'")),
+        refused(&format!("{script}[[trigger]]\nkind = 'cron'\nscript = 'a'\nschedule = '* * *'")),
+        refused(&format!("{script}{trigger}retry = {{ max_attempts = 0 }}")),
+        refused(&format!("{script}{trigger}retry = {{ attempts = 1 }}")),
+        refused(&format!("{script}{trigger}{trigger}")),
+        refused(&format!("{script}[[queue]]\nname = 'Mail'")),
+        refused(&format!("{script}[[queue]]\nname = 'mail'\nmax_concurrency = 0")),
+        refused(&format!("{script}[[queue]]\nname = 'mail'\nmax = 1")),
+        refused(&format!("{script}[[queue]]\nname = 'mail'\n[[queue]]\nname = 'mail'")),
         refused(&format!("{script}[[script]]\nname = 'a'")),
         refused("app = "),
     ];
@@ -195,7 +255,7 @@ fn what_is_wrong_is_told_with_its_line() {
                 picloud.toml:1: missing key `app`
                 picloud.toml:1: `Shop` cannot be a name: up to 63 of a-z, 0-9, `_` and `-`, beginning with a letter or a digit
                 picloud.toml:2: unknown key `host` (did you mean `hosts`?)
-                picloud.toml:2: unknown key `colour`: known are app, hosts, env, script, trigger
+                picloud.toml:2: unknown key `colour`: known are app, hosts, env, script, trigger, queue
                 picloud.toml:3: failed to read b.rhai: No such file or directory (os error 2)
                 picloud.toml:4: unknown key `rout` (did you mean `route`?)
                 picloud.toml:4: route `GTE /a`: `GTE` is not a method (did you mean `GET`?): expected one of ANY, GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS
@@ -207,7 +267,22 @@ fn what_is_wrong_is_told_with_its_line() {
                 picloud.toml:4: limit `timeout_ms` is 300001: allowed is 1 to 300000
                 picloud.toml:4: limits: invalid type: string "long", expected u64
                 picloud.toml:4: secrets need a newer version of PiCloud than this one (0.1.0)
-                picloud.toml:4: triggers need a newer version of PiCloud than this one (0.1.0)
+                picloud.toml:4: missing key `kind`
+                picloud.toml:5: unknown variant `que`, expected one of `kv`, `topic`, `queue`, `cron`, `dead_letter`
+                picloud.toml:4: missing key `queue`
+                picloud.toml:6: unknown key `qeue` (did you mean `queue`?)
+                picloud.toml:4: missing key `script`
+                picloud.toml:6: `Mail` is no name of a queue: use 1 to 63 lower-case letters, digits, `_` and `-`, beginning with a letter or digit
+                picloud.toml:7: there is no script `b` in this file for the trigger to run
+                picloud.toml:8: `a` is a module: it is imported by other scripts and no trigger can run it
+                picloud.toml:7: `* * *` has 3 fields: a schedule has 5 (minute, hour, day of month, month, day of week), or 6 with seconds before them
+                picloud.toml:8: `max_attempts` is 0: 1 to 100 are allowed
+                picloud.toml:8: retry: unknown key `attempts` (did you mean `max_attempts`?)
+                picloud.toml:8: there are two triggers `topic b` that run `a`
+                picloud.toml:5: `Mail` cannot be a queue: use 1 to 63 lower-case letters, digits, `_` and `-`, beginning with a letter or digit
+                picloud.toml:6: `max_concurrency` is 0: 1 to 1000 are allowed
+                picloud.toml:6: unknown key `max`: known are name, max_concurrency
+                picloud.toml:7: there are two queues `mail`
                 picloud.toml:5: there are two scripts `a`
                 picloud.toml:1: string values must be quoted, expected literal string
                 "#);

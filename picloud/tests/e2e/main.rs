@@ -30,3 +30,4 @@ mod secrecy;
 mod starting;
 mod stopping;
 mod tls;
+mod triggers;
