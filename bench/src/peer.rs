@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
     event::route::{Definition, Mode},
-    id::{AppId, EventId, OutboxId, RouteId, ScriptId, VersionId},
+    id::{AppId, DeadLetterId, EventId, OutboxId, RouteId, ScriptId, VersionId},
     limits::Limits,
     log::IdempotencyClaim,
     policy::Principal,
@@ -32,7 +32,7 @@ use picloud_ingress::{
 use picloud_workers::{
     http::{Answer, Request},
     pool::{self, Pool},
-    sandbox::{Data, DataError, Ended, Input, KvPage, Report, Sandbox},
+    sandbox::{Data, DataError, Ended, Input, KvPage, LetterPage, LetterQuery, Report, Sandbox},
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{net::TcpListener, sync::oneshot};
@@ -301,6 +301,27 @@ impl Data for Nothing {
     }
 
     fn invoke_later(&mut self, _: picloud_workers::sandbox::Later) -> Result<(), DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn letter(&mut self, _: DeadLetterId) -> Result<Option<Box<serde_json::value::RawValue>>, DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn letters(&mut self, _: LetterQuery) -> Result<LetterPage, DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn replay_letter(
+        &mut self,
+        _: DeadLetterId,
+        _: OutboxId,
+        _: Option<Box<serde_json::value::RawValue>>,
+    ) -> Result<(), DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn resolve_letter(&mut self, _: DeadLetterId, _: String) -> Result<(), DataError> {
         Err(DataError::Unavailable)
     }
 
