@@ -288,6 +288,10 @@ impl Data for Nothing {
         Err(DataError::Unavailable)
     }
 
+    fn program(&mut self, _: &str) -> Result<Arc<Program>, DataError> {
+        Err(DataError::Unavailable)
+    }
+
     fn publish(&mut self, _: &str, _: Box<serde_json::value::RawValue>) -> Result<(), DataError> {
         Err(DataError::Unavailable)
     }

@@ -89,8 +89,12 @@ impl<S: Source + Outside + Setup + Letters> Data for Effects<S> {
         self.sent(message)
     }
 
+    fn program(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
+        self.invoked_now(script)
+    }
+
     fn target(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
-        self.to_be_owed(script)
+        self.invoked_later(script)
     }
 
     fn invoke_later(&mut self, later: Later) -> Result<(), DataError> {

@@ -8,15 +8,26 @@ use picloud_core::{
     run::Program,
 };
 
-use super::{Effects, Setup, Source, said::payload_bytes};
+use super::{Effects, Invocable, Recalled, Setup, Source, said::payload_bytes};
 use crate::{
     invoked,
     sandbox::{DataError, Later},
 };
 
 impl<S: Source + Setup> Effects<S> {
+    /// A script that is a part of the run: which version it was is told, or the run could not be understood.
+    pub(super) fn invoked_now(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
+        let Invocable { program, is_paused } = self.source.script(script).map_err(DataError::Refused)?;
+        if is_paused {
+            return Err(DataError::Refused(format!("`{script}` is paused: resume it")));
+        }
+        let order = self.tick();
+        self.invoked.push((order, Recalled::Invoked { name: script.to_owned(), version: program.version }));
+        Ok(program)
+    }
+
     /// What may be paused: it waits then.
-    pub(super) fn to_be_owed(&self, script: &str) -> Result<Arc<Program>, DataError> {
+    pub(super) fn invoked_later(&self, script: &str) -> Result<Arc<Program>, DataError> {
         self.source.script(script).map(|found| found.program).map_err(DataError::Refused)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use picloud_core::id::DeadLetterId;
+use picloud_core::id::{DeadLetterId, VersionId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -49,6 +49,13 @@ pub enum Recalled {
         after: Option<DeadLetterId>,
         /// Newest first.
         ids: Vec<DeadLetterId>,
+    },
+    /// A script that was run as a part of the run.
+    Invoked {
+        /// By what name.
+        name: String,
+        /// Which version that was.
+        version: VersionId,
     },
     /// A call outside, and what became of it.
     Http(RecalledCall),

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::sandbox::DataError;
 
+/// About what a script that was run adds to a recording.
+const INVOKED_BYTES: usize = 100;
+
 /// What one run has read and wants to write. Made for each repetition of a run anew.
 pub struct Effects<S> {
     pub(super) source: S,
@@ -31,6 +34,8 @@ pub struct Effects<S> {
     /// What no later write takes back, in order.
     pub(super) said: Vec<(u64, Event)>,
     pub(super) letters: KnownLetters,
+    /// The scripts that were run as a part of the run.
+    pub(super) invoked: Vec<(u64, Recalled)>,
     /// The head at which everything read so far held.
     pub(super) snapshot: Option<Position>,
     pub(super) asked: usize,
@@ -96,6 +101,7 @@ impl<S: Source> Effects<S> {
             ranges: Vec::new(),
             said: Vec::new(),
             letters: KnownLetters::default(),
+            invoked: Vec::new(),
             snapshot: None,
             asked: 0,
             validated: 0,
@@ -124,6 +130,12 @@ impl<S: Source> Effects<S> {
         self.asked
     }
 
+    /// Whether there is anything to tell in the [journal](Self::journal).
+    #[must_use]
+    pub fn has_learnt(&self) -> bool {
+        self.asked > 0 || !self.invoked.is_empty() || !self.calls.is_empty()
+    }
+
     /// About how large the [journal](Self::journal) is.
     #[must_use]
     pub fn journal_bytes(&self, record: Record) -> usize {
@@ -133,7 +145,10 @@ impl<S: Source> Effects<S> {
                 Some(collection.len() + key.len() + value)
             })
         });
-        entries.sum::<usize>() + self.letters.recalled_bytes() + self.called_bytes(record)
+        entries.sum::<usize>()
+            + self.letters.recalled_bytes()
+            + self.invoked.len() * INVOKED_BYTES
+            + self.called_bytes(record)
     }
 
     /// What was read so far, to be checked.
@@ -166,7 +181,12 @@ impl<S: Source> Effects<S> {
         });
         let ranges = self.ranges.iter().map(|range| (range.order, range.recalled.clone()));
         let calls = self.called.iter().map(|(order, call)| (*order, Recalled::Http(RecalledCall::new(call, record))));
-        let mut entries: Vec<_> = keys.chain(ranges).chain(self.letters.recalled()).chain(calls).collect();
+        let mut entries: Vec<_> = keys
+            .chain(ranges)
+            .chain(self.letters.recalled())
+            .chain(self.invoked.iter().cloned())
+            .chain(calls)
+            .collect();
         entries.sort_by_key(|(order, _)| *order);
         let left_out = self.calls.recalled(record).into_iter().skip(self.called.len()).map(Recalled::Http);
         entries.into_iter().map(|(_, recalled)| recalled).chain(left_out).collect()

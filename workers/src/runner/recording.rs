@@ -82,7 +82,7 @@ impl Recorder<'_> {
 
     /// What the run read, and what its calls were answered: without the bodies of these where that is too much.
     pub fn journal(&self, effects: &Effects<impl Source>) -> Option<Sealed> {
-        if effects.asked() == 0 && effects.calls().is_empty() {
+        if !effects.has_learnt() {
             return None;
         }
         let fits = |record: &Record| effects.journal_bytes(*record) <= MAX_JOURNAL_BYTES;

@@ -1,6 +1,6 @@
 //! The run on this thread: what SDK functions find when a script calls them.
 //!
-//! One run a thread at a time. Functions are registered once for all scripts and look here for whose call it is,
+//! One run a thread at a time, though scripts of one run may run each other (`nested`). Functions are registered once for all scripts and look here for whose call it is,
 //! so that a call costs no registration and no engine.
 
 use std::{any::Any, cell::RefCell, sync::Arc, time::Instant};
@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 use rhai::{Dynamic, EvalAltResult, Position};
 use ulid::Ulid;
 
-use super::{cells::Cells, data::Data, input::Input, meter};
+use super::{cells::Cells, data::Data, input::Input, meter, run::Sandbox};
 
 thread_local! {
     static RUN: RefCell<Option<Box<Run>>> = const { RefCell::new(None) };
@@ -20,6 +20,8 @@ thread_local! {
 
 /// Everything a run's calls need.
 pub(super) struct Run {
+    /// What runs it, for the scripts that it runs itself.
+    pub sandbox: Sandbox,
     pub program: Arc<Program>,
     pub input: Input,
     pub data: Box<dyn Data>,
@@ -36,12 +38,21 @@ pub(super) struct Run {
     pub body: Option<Dynamic>,
     /// Decides which accesses of variables are looked at.
     pub accesses: u32,
+    /// The scripts that wait for the present one to end, by their names.
+    pub callers: Vec<Arc<str>>,
     random: Option<ChaCha12Rng>,
 }
 
 impl Run {
-    pub(super) fn new(program: Arc<Program>, input: Input, data: Box<dyn Data>, captured: Arc<[Box<str>]>) -> Self {
+    pub(super) fn new(
+        sandbox: Sandbox,
+        program: Arc<Program>,
+        input: Input,
+        data: Box<dyn Data>,
+        captured: Arc<[Box<str>]>,
+    ) -> Self {
         Self {
+            sandbox,
             program,
             input,
             data,
@@ -54,6 +65,7 @@ impl Run {
             context: None,
             body: None,
             accesses: 0,
+            callers: Vec::new(),
             random: None,
         }
     }

@@ -51,6 +51,10 @@ pub trait Data: Any + Send {
     /// Sends a message to a queue once the run has committed. That nobody takes from it is [`DataError::Refused`].
     fn send(&mut self, message: Sent) -> Result<(), DataError>;
 
+    /// The script of that name, to be run within this run. That there is none, or that it may not run, is
+    /// [`DataError::Refused`], without naming the call.
+    fn program(&mut self, script: &str) -> Result<Arc<Program>, DataError>;
+
     /// The script of that name, to be run later. That there is none is [`DataError::Refused`], without naming the call.
     fn target(&mut self, script: &str) -> Result<Arc<Program>, DataError>;
 

@@ -75,6 +75,8 @@ struct Meter {
     limits: Cell<Limits>,
     deadline: Cell<Option<Instant>>,
     operations: Cell<u64>,
+    /// Steps of scripts that ran within the present one, and of those that it runs within: the interpreter counts anew in each.
+    elsewhere: Cell<u64>,
     max_operations: Cell<u64>,
     memory_start: Cell<isize>,
     memory_line: Cell<isize>,
@@ -94,6 +96,7 @@ thread_local! {
             limits: Cell::new(Limits::DEFAULT),
             deadline: Cell::new(None),
             operations: Cell::new(0),
+            elsewhere: Cell::new(0),
             max_operations: Cell::new(0),
             memory_start: Cell::new(0),
             memory_line: Cell::new(isize::MAX),
@@ -137,6 +140,7 @@ pub(super) fn start(limits: &Limits, deadline: Instant, cancelled: Arc<AtomicBoo
         meter.limits.set(*limits);
         meter.deadline.set(Some(deadline));
         meter.operations.set(0);
+        meter.elsewhere.set(0);
         meter.max_operations.set(max_operations);
         meter.memory_start.set(memory::used());
         let allowed = isize::try_from(max_memory_bytes).unwrap_or(isize::MAX);
@@ -173,13 +177,14 @@ pub(super) fn limits() -> Limits {
     METER.with(|meter| meter.limits.get())
 }
 
-/// One step of the interpreter, the `operations`-th; `Some` ends the run.
+/// One step of the interpreter, the `operations`-th in the present script; `Some` ends the run.
 #[inline]
 pub(super) fn step(operations: u64) -> Option<Dynamic> {
     METER.with(|meter| {
         if !meter.running.get() {
             return None;
         }
+        let operations = operations.saturating_add(meter.elsewhere.get());
         meter.operations.set(operations);
         let here = memory::stack_pointer();
         memory::set_deep_line(here.saturating_sub(STACK_FOR_VALUES));
@@ -199,6 +204,32 @@ pub(super) fn step(operations: u64) -> Option<Dynamic> {
         }
         meter.over.get().then_some(Dynamic::UNIT)
     })
+}
+
+/// Evaluates another script within the run: its steps are the run's.
+pub(super) fn nested<T>(evaluate: impl FnOnce() -> T) -> T {
+    let (before, outer) = METER.with(|meter| (meter.operations.get(), meter.elsewhere.get()));
+    METER.with(|meter| meter.elsewhere.set(before));
+    let result = evaluate();
+    METER.with(|meter| meter.elsewhere.set(outer + (meter.operations.get() - before)));
+    result
+}
+
+/// Does something that leaves allocated what is not the run's.
+pub(super) fn uncounted<T>(work: impl FnOnce() -> T) -> T {
+    let before = memory::used();
+    let result = memory::unwatched(work);
+    let kept = memory::used() - before;
+    METER.with(|meter| {
+        meter.memory_start.set(meter.memory_start.get() + kept);
+        meter.memory_line.set(meter.memory_line.get().saturating_add(kept));
+    });
+    result
+}
+
+/// Whether the run's thread has others to serve.
+pub(super) fn is_short() -> bool {
+    METER.with(|meter| meter.span.get() == Span::Short)
 }
 
 /// Native work of about so many bytes or items; refused once the run is over.

@@ -16,6 +16,7 @@ mod input;
 pub mod memory;
 mod meter;
 mod natives;
+mod nested;
 mod pause;
 mod registry;
 mod response;

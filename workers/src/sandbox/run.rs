@@ -10,7 +10,7 @@ use picloud_core::{
     limits::Limits,
     run::{Answer, Diagnostic, Failure, Program},
 };
-use rhai::{Dynamic, Position, Scope};
+use rhai::{Dynamic, ParseError, Position, Scope};
 use tracing::error;
 
 use super::{
@@ -79,13 +79,13 @@ impl Sandbox {
 
     /// Runs a program on the calling thread, which needs a stack of [`super::STACK_BYTES`], and hands the data back.
     ///
-    /// Runs do not nest: a thread runs one script at a time.
+    /// Runs do not nest: a thread has one at a time. Within it scripts may run each other.
     pub fn run<D: Data>(&self, program: &Arc<Program>, input: Input, data: D) -> (Report, D) {
-        let compiled = match self.shared.programs.get(&self.shared.library, program) {
+        let compiled = match self.compiled(program) {
             Ok(compiled) => compiled,
             Err(error) => return (never_began(validate::failure(&error)), data),
         };
-        let (report, data, _) = perform(&compiled, program, input, data, Span::Whole);
+        let (report, data, _) = self.perform(&compiled, program, input, data, Span::Whole);
         (report, data)
     }
 
@@ -99,12 +99,12 @@ impl Sandbox {
         program: &Arc<Program>,
         input: impl FnOnce() -> (Input, D),
     ) -> Option<(Report, D)> {
-        let compiled = self.shared.programs.known(program.version)?;
+        let compiled = self.known(program)?;
         if !compiled.may_be_short() {
             return None;
         }
         let (input, data) = input();
-        let (report, data, is_over) = perform(&compiled, program, input, data, Span::Short);
+        let (report, data, is_over) = self.perform(&compiled, program, input, data, Span::Short);
         if is_over {
             // Whichever bound it was: the whole run says what it comes to.
             compiled.was_long();
@@ -112,28 +112,40 @@ impl Sandbox {
         }
         Some((report, data))
     }
-}
 
-/// Runs a compiled program; says, too, whether it was ended by a bound.
-fn perform<D: Data>(
-    compiled: &Compiled,
-    program: &Arc<Program>,
-    input: Input,
-    data: D,
-    span: Span,
-) -> (Report, D, bool) {
-    let captured = Arc::clone(&compiled.captured);
-    let (deadline, cancelled) = (input.deadline, Arc::clone(&input.cancelled));
-    current::enter(Box::new(Run::new(Arc::clone(program), input, Box::new(data), captured)));
-    meter::start(&program.limits, deadline, cancelled, span);
+    /// A program that was compiled lately.
+    pub(super) fn known(&self, program: &Program) -> Option<Arc<Compiled>> {
+        self.shared.programs.known(program.version)
+    }
 
-    let outcome = catch_unwind(AssertUnwindSafe(|| evaluate(compiled, &program.limits)));
-    let outcome = outcome.unwrap_or_else(|panic| {
-        let what = panic_text(&*panic);
-        error!(script.name = %program.name, script.version = %program.version, "A run panicked: {what}");
-        (Err(Ended::Failed(failure::internal())), Position::NONE)
-    });
-    finish(outcome)
+    /// A program, compiled.
+    pub(super) fn compiled(&self, program: &Program) -> Result<Arc<Compiled>, Box<ParseError>> {
+        self.shared.programs.get(&self.shared.library, program)
+    }
+
+    /// Runs a compiled program; says, too, whether it was ended by a bound.
+    fn perform<D: Data>(
+        &self,
+        compiled: &Compiled,
+        program: &Arc<Program>,
+        input: Input,
+        data: D,
+        span: Span,
+    ) -> (Report, D, bool) {
+        let captured = Arc::clone(&compiled.captured);
+        let (deadline, cancelled) = (input.deadline, Arc::clone(&input.cancelled));
+        let sandbox = self.clone();
+        current::enter(Box::new(Run::new(sandbox, Arc::clone(program), input, Box::new(data), captured)));
+        meter::start(&program.limits, deadline, cancelled, span);
+
+        let outcome = catch_unwind(AssertUnwindSafe(|| evaluate(compiled, &program.limits)));
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let what = panic_text(&*panic);
+            error!(script.name = %program.name, script.version = %program.version, "A run panicked: {what}");
+            (Err(Ended::Failed(failure::internal())), Position::NONE)
+        });
+        finish(outcome)
+    }
 }
 
 /// A result, and where the script was when it ended.

@@ -18,6 +18,7 @@ use picloud_workers::{
     effects::Effects,
     sandbox::{Data, DataError, LetterQuery},
 };
+use serde_json::value::RawValue;
 
 use crate::store::{Store, json, now};
 
@@ -93,11 +94,11 @@ fn shown(run: &mut Effects<Store>, id: DeadLetterId) -> serde_json::Value {
 
 fn errors(run: &mut Effects<Store>, wanted: LetterQuery) -> (Vec<String>, Option<DeadLetterId>) {
     let page = run.letters(wanted).expect("readable");
-    let error = |letter: &Box<serde_json::value::RawValue>| {
+    let error = |letter: &RawValue| {
         let letter: serde_json::Value = serde_json::from_str(letter.get()).expect("JSON");
         letter["error"].as_str().expect("a text").to_owned()
     };
-    (page.items.iter().map(error).collect(), page.cursor)
+    (page.items.iter().map(|letter| error(letter)).collect(), page.cursor)
 }
 
 fn refused<T>(result: Result<T, DataError>) -> String {

@@ -96,5 +96,8 @@ fn a_run_that_is_owed_is_said_in_its_place_and_counted() {
 fn a_script_that_is_paused_may_be_run_later_and_one_that_is_not_there_not_at_all() {
     let mut run = Store::default().run();
     run.target("resting").expect("it waits until it is resumed");
+    run.program("work").expect("it may run now");
+    let refused = run.program("resting").expect_err("it may not");
+    assert_eq!(refused, DataError::Refused("`resting` is paused: resume it".to_owned()));
     assert_eq!(run.target("none").expect_err("none"), DataError::Refused("there is no script `none`".to_owned()));
 }

@@ -1,4 +1,4 @@
-//! Scripts that run others: later, through the outbox.
+//! Scripts that run others: later, through the outbox, or at once, as a part of the run.
 
 use picloud_core::{
     event::{
@@ -181,7 +181,7 @@ async fn scripts_that_cannot_be_run_are_refused_by_name(database: PgPool) {
     node.append(app, vec![script::Paused { script: paused }.into()]).await;
     told(&node).await;
     for (name, says) in [
-        ("mial", "invoke::later: there is no script `mial`, perhaps `mail`"),
+        ("mails", "invoke::later: there is no script `mails`, perhaps `mail`"),
         ("shared", "invoke::later: `shared` is a module"),
         ("work", "invoke::later: `work` has no active version: activate one"),
     ] {
@@ -190,5 +190,49 @@ async fn scripts_that_cannot_be_run_are_refused_by_name(database: PgPool) {
     }
     // It waits until it is resumed.
     node.invoke(call_of(&program(app, "invoke::later(\"mail\", 1)"))).await.unwrap().result.unwrap();
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_a_script_does_for_another_is_the_others_run(database: PgPool) {
+    let node = node(&database).await;
+    let (app, _) = app_with_script(&node).await;
+    let other = r#"kv::collection("c").increment("n", 1); log::info("other"); if ctx.request.body { throw "no" } [ctx.script.name, ctx.invocation_type]"#;
+    let other = deploy(&node, app, "other", ScriptKind::Endpoint, other).await;
+    activate(&node, app, other).await;
+    told(&node).await;
+    let calling =
+        r#"c.set("before", 1); let answer = invoke::run("other", ctx.request.body); c.set("after", 1); answer"#;
+    let program = program(app, calling);
+    let well = call_with(&program, &serde_json::json!(false));
+    let invocation = well.invocation;
+    assert_eq!(json(node.invoke(well).await), serde_json::json!(["other", "invoke"]));
+    let events = node.left_by(invocation).await;
+    assert_eq!(
+        kinds(&events),
+        [
+            "invocation.started",
+            "invocation.journaled",
+            "invocation.logged",
+            "kv.set",
+            "kv.increased",
+            "kv.set",
+            "invocation.completed"
+        ]
+    );
+    let badly = call_with(&program, &serde_json::json!(true));
+    let invocation = badly.invocation;
+    assert_eq!(node.fail(badly).await.message, "no");
+    let events = node.left_by(invocation).await;
+    assert_eq!(
+        kinds(&events),
+        ["invocation.started", "invocation.journaled", "invocation.logged", "invocation.failed"]
+    );
+    assert_eq!(node.value(app, "n").await.as_deref(), Some("1"));
+
+    node.append(app, vec![script::Paused { script: other }.into()]).await;
+    told(&node).await;
+    let failure = node.fail(call_with(&program, &serde_json::json!(false))).await;
+    assert_eq!(failure.message, "invoke::run: `other` is paused: resume it");
     node.stop().await;
 }

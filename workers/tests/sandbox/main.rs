@@ -12,6 +12,7 @@ mod language;
 mod limits;
 mod memory;
 mod messages;
+mod nested;
 mod response;
 mod retry;
 mod rights;

@@ -12,11 +12,15 @@ use picloud_core::{
 };
 use picloud_workers::sandbox::{Input, memory};
 
-use crate::support::{Memory, SANDBOX, on_a_script_thread, script};
+use crate::support::{SANDBOX, Script, on_a_script_thread, script};
 
 /// What is allocated more after the last of several runs than after the first.
 fn left_by(source: &str) -> isize {
-    let made = script(source).limits(Limits { timeout_ms: 200, max_value_depth: 64, ..Limits::DEFAULT });
+    left_by_all_of(script(source))
+}
+
+fn left_by_all_of(script: Script) -> isize {
+    let made = script.limits(Limits { timeout_ms: 200, max_value_depth: 64, ..Limits::DEFAULT });
     on_a_script_thread(move || {
         let (program, request) = (Arc::new(made.program), Arc::new(made.request));
         let run = || {
@@ -33,7 +37,7 @@ fn left_by(source: &str) -> isize {
                 deadline: Instant::now() + Duration::from_millis(200),
                 cancelled: Arc::default(),
             };
-            drop(SANDBOX.run(&program, input, Memory::default()));
+            drop(SANDBOX.run(&program, input, made.data.clone()));
         };
         // The first compiles and fills what the thread keeps.
         run();
@@ -77,6 +81,28 @@ fn a_closure_that_captures_itself_is_freed_with_its_run() {
         "fn outer(p) { let f = || p; p = f; f } outer(1); 1",
     ] {
         assert_eq!(left_by(source), 0, "{source}");
+    }
+}
+
+#[test]
+fn scripts_that_others_run_leave_nothing_allocated_either() {
+    for other in [
+        "[1, #{a: \"abc\"}]",
+        "let f = (); f = || f; 1",
+        "let f = (); f = || f; throw f;",
+        "let f = (); f = || f; f",
+        "let x = [1, 2]; let f = |y| x[0] + y; [f.call(1), x]",
+        "throw #{a: [1, 2, 3]};",
+        "invoke::run(\"other\", ctx.request.body)",
+        "loop { }",
+        "let a = []; loop { a = [a]; }",
+    ] {
+        for calling in [
+            "invoke::run(\"other\", [1, #{a: 2}])",
+            "let kept = []; let f = || kept; kept.push(f); try { kept.push(invoke::run(\"other\", 1)) } catch (e) { kept.push(e) } 1",
+        ] {
+            assert_eq!(left_by_all_of(script(calling).beside("other", other)), 0, "{calling}\n{other}");
+        }
     }
 }
 

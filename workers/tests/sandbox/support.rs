@@ -111,6 +111,10 @@ impl Data for Memory {
         Ok(KvPage { items, cursor })
     }
 
+    fn program(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
+        self.target(script)
+    }
+
     fn target(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
         self.check()?;
         let found = self.programs.iter().find(|program| &*program.name == script);

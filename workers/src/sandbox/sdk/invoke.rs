@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use picloud_core::{capability::Capability, id::OutboxId, run::Program};
-use rhai::{Dynamic, EvalAltResult, Map};
+use rhai::{Dynamic, EvalAltResult, Map, NativeCallContext};
 
 use super::{
     options::Options,
@@ -14,6 +14,7 @@ use super::{
 use crate::sandbox::{
     current::{with, with_data},
     data::Later,
+    nested,
     registry::Registry,
     rights::need,
     value::Room,
@@ -26,6 +27,19 @@ const MAX_KEPT_BYTES: usize = 2 << 20;
 
 pub(in crate::sandbox) fn register(registry: &mut Registry) {
     registry
+        .add(
+            "run(script: string, args: ?) -> ?",
+            "Runs another script of the app as a part of this run and answers what it returns. It finds the arguments in \
+             `ctx.request.body`; what it writes is committed with this run, what it uses up counts as this run's, and what it \
+             throws is thrown here. Scripts may run each other up to 8 deep. No functions in arguments and answers.",
+            |context: NativeCallContext, script: &str, args: Dynamic| {
+                run(script, &args).map_err(|mut error| {
+                    // What comes from another script has no place in this one but the call.
+                    error.set_position(context.call_position());
+                    error
+                })
+            },
+        )
         .add(
             "later(script: string, args: ?) -> string",
             "Runs another script of the app once this run has committed, and again until it succeeds, up to five times. It \
@@ -40,6 +54,14 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
              bytes).",
             |script: &str, args: Dynamic, options: Map| later(script, &args, &options),
         );
+}
+
+fn run(script: &str, args: &Dynamic) -> Result<Dynamic, Refused> {
+    const CALL: &str = "invoke::run";
+    need(CALL, Capability::AppInvoke)?;
+    let program = with_data(|data| data.program(script).map_err(|error| error.of_call(CALL)))?;
+    let args = arguments(CALL, &program, args, usize::MAX)?;
+    nested::run(&program, args)
 }
 
 fn later(script: &str, args: &Dynamic, options: &Map) -> Result<String, Refused> {

@@ -2,6 +2,7 @@
 
 pub(super) mod compare;
 mod depth;
+mod detached;
 mod read;
 pub(super) mod show;
 mod write;
@@ -11,6 +12,7 @@ use std::any::TypeId;
 use rhai::{Array, Blob, Dynamic, FnPtr, ImmutableString, Map};
 
 pub(super) use depth::{Misfit, inspect};
+pub(super) use detached::detached;
 pub use read::{ReadError, read_json};
 pub use write::{Room, WriteError, write_json, write_json_exactly, write_json_pretty};
 
