@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error},
+};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -66,10 +69,7 @@ impl<'de> Deserialize<'de> for Written {
 }
 
 /// A field by its name; null is as good as none.
-fn take<T: for<'de> Deserialize<'de>, E: Error>(
-    fields: &mut Map<String, Value>,
-    name: &'static str,
-) -> Result<Option<T>, E> {
+fn take<T: DeserializeOwned, E: Error>(fields: &mut Map<String, Value>, name: &'static str) -> Result<Option<T>, E> {
     let value = fields.remove(name).filter(|value| !value.is_null());
     value.map(|value| T::deserialize(value).map_err(|error| E::custom(format!("{name}: {error}")))).transpose()
 }

@@ -226,3 +226,44 @@ async fn deployments_at_once_all_end_well_and_number_their_versions(pool: PgPool
     other.stop().await;
     world.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn triggers_are_deployed_by_who_may_make_them_and_stay_in_the_name_of_who_did(pool: PgPool) {
+    let world = World::start(pool).await;
+    world.app("shop").await;
+    let deploy = "/api/v1/admin/apps/shop/deploy";
+    let manifest = |ops: &[&str]| {
+        json!({ "prune": true, "scripts": [{ "name": "greet", "source": "1" }],
+            "triggers": [{ "kind": "kv", "collection": "carts", "ops": ops, "script": "greet" }],
+            "queues": [{ "name": "mail", "max_concurrency": 2 }] })
+    };
+    let scripts_alone = world.key(&[Capability::AppWriteScript], Some("shop")).await;
+    let refused = scripts_alone.post(deploy, manifest(&[])).await;
+    refused.problem(403);
+    assert_eq!(refused.json()["capability"], "AppManageTriggers");
+    let and_triggers = world.key(&[Capability::AppWriteScript, Capability::AppManageTriggers], Some("shop")).await;
+    let refused = and_triggers.post(deploy, manifest(&[])).await;
+    refused.problem(403);
+    assert_eq!(refused.json()["capability"], "AppQueueManage");
+
+    let ada = world.person("ada@example.com", "owner").await;
+    ada.post(deploy, manifest(&[])).await.is(200);
+    let triggers = "/api/v1/admin/apps/shop/triggers";
+    let registrant = async || each(&world.owner.get(triggers).await.is(200), "registrant");
+    assert_eq!(registrant().await, ["ada@example.com"]);
+    let again = world.owner.post(deploy, manifest(&[])).await.is(200);
+    let told = again["changes"].as_array().expect("changes");
+    assert!(told.iter().all(|change| change["action"] == "unchanged"), "{told:?}");
+    assert_eq!(registrant().await, ["ada@example.com"], "unchanged, it is still hers");
+    // What would change is only said.
+    let changed = world.owner.post(&format!("{deploy}?dry_run=true"), manifest(&["set"])).await.is(200);
+    let told = changed["changes"].as_array().expect("changes").iter().find(|change| change["kind"] == "trigger");
+    let told = told.expect("the trigger");
+    assert_eq!((&told["action"], &told["name"]), (&json!("update"), &json!("kv carts")));
+    assert_eq!(registrant().await, ["ada@example.com"]);
+    world.owner.post(deploy, manifest(&["set"])).await.is(200);
+    assert!(registrant().await[0].starts_with("key_"), "who changed it answers for it");
+    // Who may do no more than scripts may deploy what changes nothing else.
+    scripts_alone.post(deploy, manifest(&["set"])).await.is(200);
+    world.stop().await;
+}

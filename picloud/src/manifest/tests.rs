@@ -235,7 +235,7 @@ fn what_is_wrong_is_told_with_its_line() {
         refused(&format!("{script}[[trigger]]\nqueue = 'mail'")),
         refused(&format!("{script}[[trigger]]\nkind = 'que'")),
         refused(&format!("{script}[[trigger]]\nkind = 'queue'\nscript = 'a'")),
-        refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqeue = 'mail'\nscript = 'a'")),
+        refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqueues = 'mail'\nscript = 'a'")),
         refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqueue = 'mail'\n")),
         refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqueue = 'Mail'\nscript = 'a'")),
         refused(&format!("{script}[[trigger]]\nkind = 'queue'\nqueue = 'mail'\nscript = 'b'")),
@@ -270,7 +270,7 @@ fn what_is_wrong_is_told_with_its_line() {
                 picloud.toml:4: missing key `kind`
                 picloud.toml:5: unknown variant `que`, expected one of `kv`, `topic`, `queue`, `cron`, `dead_letter`
                 picloud.toml:4: missing key `queue`
-                picloud.toml:6: unknown key `qeue` (did you mean `queue`?)
+                picloud.toml:6: unknown key `queues` (did you mean `queue`?)
                 picloud.toml:4: missing key `script`
                 picloud.toml:6: `Mail` is no name of a queue: use 1 to 63 lower-case letters, digits, `_` and `-`, beginning with a letter or digit
                 picloud.toml:7: there is no script `b` in this file for the trigger to run

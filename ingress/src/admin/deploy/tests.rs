@@ -328,6 +328,9 @@ fn a_trigger_runs_a_script_that_is_there_when_all_is_done() {
     let added = planned(manifest(false), Some(&app()), &latest(1, "1")).expect("a plan");
     assert_eq!(kinds(&added), ["trigger.created"]);
     planned(manifest(true), Some(&app()), &latest(1, "1")).expect_err("it would go");
+    let gone = json!([{ "kind": "dead_letter", "failed_script": ScriptId::generate(), "script": "greet" }]);
+    let refused = with_triggers(Vec::new(), gone).expect_err("no letter is of that");
+    assert!(refused.contains("no letter would ever be of it"), "{refused}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(in crate::admin) fn no_script(app: &str, named: &str) -> Problem {
 }
 
 /// What a trigger names besides its script has to be of the same app, or it would wait for ever.
-fn known_to(when: &When, app: &App) -> Result<(), Problem> {
+pub(in crate::admin) fn known_to(when: &When, app: &App) -> Result<(), Problem> {
     let When::DeadLetter(letters) = when else { return Ok(()) };
     let unknown = |field: &'static str, id: String| {
         let detail = format!("the app `{}` has nothing that is `{id}`: no letter would ever be of it", app.slug);

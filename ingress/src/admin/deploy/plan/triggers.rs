@@ -34,7 +34,10 @@ impl Planner<'_> {
             let there = left.iter().position(|trigger| is_same(&trigger.definition, &definition));
             let is_enabled = match there.map(|index| left.remove(index)) {
                 Some(trigger) => self.trigger_there(trigger, said, definition, &name),
-                None => self.new_trigger(said, definition, &name),
+                None => {
+                    self.present.app.map_or(Ok(()), |app| wanted::known_to(&said.when, app))?;
+                    self.new_trigger(said, definition, &name)
+                }
             };
             counting.extend(is_enabled.then(|| said.when.clone()));
         }
