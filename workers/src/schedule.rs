@@ -174,7 +174,7 @@ fn clocks(setup: &Setup) -> Vec<Clock> {
                     is_paused: app.is_paused,
                 }),
                 Err(error) => {
-                    warn!(%error, trigger.id = %trigger.id, "A stored schedule cannot be read: it does not fire")
+                    warn!(%error, trigger.id = %trigger.id, "A stored schedule cannot be read: it does not fire");
                 }
             }
         }

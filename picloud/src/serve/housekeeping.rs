@@ -93,7 +93,7 @@ impl House {
                 warn!(items = recovered, "Items of the outbox were pending, and nothing let them run: they may now");
             }
         }
-        if beat % CHORES_EVERY == 0 {
+        if beat.is_multiple_of(CHORES_EVERY) {
             partitions::ensure_ahead(&mut transaction, self.committer.head())
                 .await
                 .context("failed to make room in the log")?;
