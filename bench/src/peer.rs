@@ -18,7 +18,7 @@ use picloud_core::{
     log::IdempotencyClaim,
     policy::Principal,
     routing::{HostMap, HostPattern, Pattern, Table},
-    run::{Call, Diagnostic, Failure, Finished, Invoker, Owed, Program, Record, Unavailable},
+    run::{Call, Diagnostic, Failure, Finished, Invoker, Owed, Program, Record, Rights, Unavailable},
 };
 use picloud_ingress::{
     data_plane::{
@@ -288,7 +288,7 @@ impl Data for Nothing {
         Err(DataError::Unavailable)
     }
 
-    fn program(&mut self, _: &str) -> Result<Arc<Program>, DataError> {
+    fn program(&mut self, _: &str) -> Result<(Arc<Program>, Rights), DataError> {
         Err(DataError::Unavailable)
     }
 

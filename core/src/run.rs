@@ -117,6 +117,15 @@ impl Rights {
         }
     }
 
+    /// What both allow.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        match (self, others) {
+            (Self::Principal(own), Self::Principal(others)) => Self::Principal(own.and(others)),
+            (Self::Public, rights) | (rights, Self::Public) => rights,
+        }
+    }
+
     /// Whether anybody acts.
     #[must_use]
     pub const fn has_principal(self) -> bool {

@@ -72,7 +72,7 @@ impl Letter {
     /// What trying it again needs to know of it.
     #[must_use]
     pub const fn replayable(&self, app: AppId) -> Replayable<'_> {
-        Replayable { app, created: &self.created, actor: &self.actor, root: self.root, depth: self.depth }
+        Replayable { app, created: &self.created, actor: &self.actor, root: self.root }
     }
 }
 

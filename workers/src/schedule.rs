@@ -104,7 +104,7 @@ impl Scheduler {
             return Ok(None);
         }
         let (settled, now) = cron::settled(&self.database).await?;
-        let mut wait = LOOK;
+        let (mut wait, mut failed) = (LOOK, None);
         for clock in clocks {
             let last = settled.get(&clock.trigger);
             let done = last.map_or(clock.since, |last| last.at.max(clock.since));
@@ -120,9 +120,11 @@ impl Scheduler {
                         wait = wait.min(Duration::from_millis(100));
                         continue;
                     }
+                    // The others' times have come, too.
                     Err(error) => {
                         passed.remove(&clock.trigger);
-                        return Err(error);
+                        failed = Some(error);
+                        continue;
                     }
                 }
             }
@@ -131,7 +133,7 @@ impl Scheduler {
                 wait = wait.min((next - now + TimeDelta::milliseconds(1)).to_std().unwrap_or(Duration::ZERO));
             }
         }
-        Ok(Some(wait))
+        failed.map_or(Ok(Some(wait)), Err)
     }
 
     async fn fire(

@@ -112,7 +112,7 @@ impl NewEvent {
         self
     }
 
-    fn size_bytes(&self) -> usize {
+    pub(super) fn size_bytes(&self) -> usize {
         // The fixed columns and their overhead come to about 200 bytes.
         200 + self.subject.len() + self.data.len() + self.actor_json.len()
     }
@@ -221,6 +221,9 @@ pub enum Rejected {
     /// Its idempotency claim was given to another attempt.
     #[error("the idempotency claim was lost")]
     Unclaimed,
+    /// Its events match so many triggers, or say so much, that what they owe is too much for one commit.
+    #[error("what the commit's events owe is too much")]
+    OwesTooMuch,
     /// The item it was made for was cancelled, or another node runs it.
     #[error("the lease was lost")]
     Unleased,

@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Appended, Commit, CommitError, Committed, Handoff, Position, fair::Pending};
+use super::{Appended, Commit, CommitError, Committed, Handoff, Position, Rejected, fair::Pending};
 use crate::{id::NodeEpoch, trigger::Triggers};
 
 mod appender;
@@ -111,11 +111,15 @@ impl Committer {
         if self.shared.closing.load(Ordering::Relaxed) {
             return Err(CommitError::Unavailable);
         }
-        let units = (commit.size_bytes() / MEMORY_UNIT + 1) as u32;
-        let memory = Arc::clone(&self.memory).try_acquire_many_owned(units).map_err(|_| CommitError::Busy)?;
         let (answer, answered) = oneshot::channel();
-        let mut pending = Pending::new(commit, answer, memory);
+        let mut pending = Pending::new(commit, answer);
         pending.owe(&self.shared.triggers.load());
+        if pending.owes_too_much() {
+            return Err(Rejected::OwesTooMuch.into());
+        }
+        let units = (pending.commit.size_bytes() / MEMORY_UNIT + 1) as u32;
+        let memory = Arc::clone(&self.memory).try_acquire_many_owned(units).map_err(|_| CommitError::Busy)?;
+        pending.memory = Some(memory);
         self.queue.try_send(pending).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => CommitError::Busy,
             mpsc::error::TrySendError::Closed(_) => CommitError::Unavailable,

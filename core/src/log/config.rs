@@ -85,7 +85,7 @@ pub(super) async fn fold(
         Event::ScriptResumed(event) => script_paused(connection, event.script, false, position).await,
         Event::ScriptDeleted(event) => script_deleted(connection, event).await,
         Event::TriggerCreated(event) => triggers::created(connection, app, event, position, at).await,
-        Event::TriggerUpdated(event) => triggers::updated(connection, event, position).await,
+        Event::TriggerUpdated(event) => triggers::updated(connection, event, position, at).await,
         Event::TriggerEnabled(event) => triggers::enabled(connection, event, position, at).await,
         Event::TriggerDisabled(event) => triggers::disabled(connection, event, position).await,
         Event::TriggerPaused(event) => triggers::paused(connection, event.trigger, true, position).await,

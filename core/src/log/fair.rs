@@ -4,8 +4,12 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Commit, CommitError, Committed, Position, Read};
-use crate::{event::Class, id::AppId, trigger::Triggers};
+use super::{Commit, CommitError, Committed, NewEvent, Position, Read};
+use crate::{
+    event::Class,
+    id::AppId,
+    trigger::{MAX_OWED_BY_COMMIT, MAX_OWED_BYTES, Triggers},
+};
 
 /// A commit and who waits for its answer.
 #[derive(Debug)]
@@ -18,16 +22,12 @@ pub(super) struct Pending {
     matched: Option<Position>,
     pub answer: oneshot::Sender<Result<Committed, CommitError>>,
     /// Its share of the queue's memory, given back when it is answered.
-    _memory: OwnedSemaphorePermit,
+    pub memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Pending {
-    pub fn new(
-        commit: Commit,
-        answer: oneshot::Sender<Result<Committed, CommitError>>,
-        memory: OwnedSemaphorePermit,
-    ) -> Self {
-        Self { own: commit.events.len(), matched: None, commit, answer, _memory: memory }
+    pub fn new(commit: Commit, answer: oneshot::Sender<Result<Committed, CommitError>>) -> Self {
+        Self { own: commit.events.len(), matched: None, commit, answer, memory: None }
     }
 
     /// Makes what its events owe follow them, unless that was done for the same triggers. Callers do it when they ask, so
@@ -42,6 +42,12 @@ impl Pending {
             self.commit.events.extend(owed);
         }
         self.matched = triggers.version;
+    }
+
+    /// Whether what it owes is more than one commit may.
+    pub fn owes_too_much(&self) -> bool {
+        let owed = &self.commit.events[self.own..];
+        owed.len() > MAX_OWED_BY_COMMIT || owed.iter().map(NewEvent::size_bytes).sum::<usize>() > MAX_OWED_BYTES
     }
 
     /// Configuration is folded, and looked at, by statements of its own: such commits go alone.

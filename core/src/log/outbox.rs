@@ -6,6 +6,8 @@
 
 mod upkeep;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgPool, types::Json};
 use uuid::Uuid;
@@ -246,6 +248,37 @@ pub async fn give_back(pool: &PgPool, epoch: NodeEpoch, items: &[OutboxId]) -> R
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Lets an item run a while later, that this node has leased and that may not run now. There was no attempt.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn put_off(pool: &PgPool, epoch: NodeEpoch, item: OutboxId, by: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "with given as (
+            delete from live.lease l where l.item = $1 and l.epoch = $2 returning l.item
+        )
+        insert into live.delayed (item, app_id, gate, priority, due_at)
+        select o.id, o.app_id, o.gate, o.priority, clock_timestamp() + make_interval(secs => $3)
+        from given g join state.outbox o on o.id = g.item and o.ended_at is null
+        on conflict (item) do nothing",
+        item.uuid(),
+        epoch.uuid(),
+        by.as_secs_f64()
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// What is leased to a node.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn leased(pool: &PgPool, epoch: NodeEpoch) -> Result<Vec<OutboxId>, sqlx::Error> {
+    let leased = sqlx::query_scalar!("select item from live.lease where epoch = $1", epoch.uuid());
+    Ok(leased.fetch_all(pool).await?.into_iter().map(Into::into).collect())
 }
 
 /// Items that dead nodes had leased, at most a thousand: what their attempts came to is to be told to the log.

@@ -23,8 +23,6 @@ pub struct Replayable<'a> {
     pub actor: &'a Actor,
     /// The first run of its chain.
     pub root: Option<InvocationId>,
-    /// How far it lies from that.
-    pub depth: u16,
 }
 
 /// How it is tried again.
@@ -78,7 +76,8 @@ impl Replayable<'_> {
         let enqueued = NewEvent {
             cause: Some(replayed.id),
             root: self.root,
-            depth: self.depth,
+            // A decision from outside begins anew: what lay too deep would lie too deep for ever.
+            depth: 0,
             ..NewEvent::new(Some(self.app), self.actor, enqueued)
         };
         [replayed, enqueued]

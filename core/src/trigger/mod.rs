@@ -34,6 +34,11 @@ use crate::{
 /// How many items an event may owe.
 pub const MAX_OWED: usize = 100;
 
+/// How many items the events of one commit may owe together, and how many bytes these may have.
+pub const MAX_OWED_BY_COMMIT: usize = 10_000;
+/// See [`MAX_OWED_BY_COMMIT`].
+pub const MAX_OWED_BYTES: usize = 16 << 20;
+
 /// How many triggers may lie between the first run of a chain and its last: what lies further is a circle.
 pub const MAX_DEPTH: u16 = 8;
 

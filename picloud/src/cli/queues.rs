@@ -86,7 +86,10 @@ pub(super) async fn run(global: &Global, command: &Queues) -> Result<(), Failure
         }
         Queues::Pause { queue, in_app } => {
             let paused: Value = client.read(client.request(Method::POST, &of(in_app, &[queue, "pause"]))).await?;
-            let sentence = format!("Paused {queue}: its messages wait until `picloud queues resume {queue}`.");
+            let sentence = format!(
+                "Paused {queue}: its messages wait until `picloud queues resume {queue} --app {}`.",
+                in_app.app
+            );
             print::outcome(global.output, &paused, &sentence);
         }
         Queues::Resume { queue, in_app } => {

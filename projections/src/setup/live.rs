@@ -21,7 +21,10 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct LiveSetup {
     newest: Arc<ArcSwap<Setup>>,
-    position: watch::Receiver<Position>,
+    /// How far the log has been followed.
+    reached: watch::Receiver<Position>,
+    /// The last change.
+    changed: watch::Receiver<Position>,
 }
 
 impl LiveSetup {
@@ -35,9 +38,10 @@ impl LiveSetup {
         let all = Changed { all: true, keys: true, accounts: true, ..Changed::default() };
         reload(&pool, &mut setup, &all).await?;
         let newest = Arc::new(ArcSwap::from_pointee(setup));
-        let (told, watched) = watch::channel(position);
-        let live = Self { newest: Arc::clone(&newest), position: watched };
-        let task = tokio::spawn(follow(pool, tail.follow(position), newest, told));
+        let (told, reached) = watch::channel(position);
+        let (change, changed) = watch::channel(position);
+        let live = Self { newest: Arc::clone(&newest), reached, changed };
+        let task = tokio::spawn(follow(pool, tail.follow(position), newest, told, change));
         Ok((live, task))
     }
 
@@ -49,7 +53,7 @@ impl LiveSetup {
 
     /// Resolves when all that was configured up to a position is in it.
     pub async fn reached(&self, position: Position) {
-        let mut watched = self.position.clone();
+        let mut watched = self.reached.clone();
         // The task ends with the node only: then nobody waits for long.
         let _ = watched.wait_for(|reached| *reached >= position).await;
     }
@@ -57,7 +61,7 @@ impl LiveSetup {
     /// Resolves at the next change after those that were seen through this receiver.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Position> {
-        self.position.clone()
+        self.changed.clone()
     }
 }
 
@@ -110,7 +114,13 @@ impl Changed {
     }
 }
 
-async fn follow(pool: PgPool, mut log: Follow, newest: Arc<ArcSwap<Setup>>, told: watch::Sender<Position>) {
+async fn follow(
+    pool: PgPool,
+    mut log: Follow,
+    newest: Arc<ArcSwap<Setup>>,
+    told: watch::Sender<Position>,
+    change: watch::Sender<Position>,
+) {
     // Kept until it has been taken in: a database that is away for a moment loses nothing.
     let mut pending = Changed::default();
     loop {
@@ -131,21 +141,27 @@ async fn follow(pool: PgPool, mut log: Follow, newest: Arc<ArcSwap<Setup>>, told
             }
         }
         if pending.is_empty() {
+            // Nothing is set up differently, but whoever waits for this position waits no longer.
+            told.send_replace(log.cursor());
             continue;
         }
-        let mut setup = Setup::clone(&newest.load());
         while !pending.is_empty() {
+            // A copy each time: what was half read is not shown, nor taken for newer than it is.
+            let mut setup = Setup::clone(&newest.load());
             match reload(&pool, &mut setup, &pending).await {
-                Ok(()) => pending = Changed::default(),
+                Ok(()) => {
+                    pending = Changed::default();
+                    setup.position = log.cursor();
+                    newest.store(Arc::new(setup));
+                }
                 Err(error) => {
                     warn!(%error, "Failed to read how apps are set up: the old setup goes on");
                     sleep(Duration::from_secs(1)).await;
                 }
             }
-            setup.position = log.cursor();
-            newest.store(Arc::new(setup.clone()));
         }
         told.send_replace(log.cursor());
+        change.send_replace(log.cursor());
     }
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     capability::Capabilities,
     event::{Actor, ActorKind},
-    id::{AccountId, ApiKeyId, AppId, ScriptId, TriggerId},
+    id::{AccountId, ApiKeyId, AppId, TriggerId},
     policy::{Principal, rights_in},
     run::Rights,
 };
@@ -27,21 +27,14 @@ impl Setup {
         found.unwrap_or(Rights::Principal(Capabilities::NONE))
     }
 
-    /// What a run of a script may do in the name of an actor. In the name of a trigger it may do no more than whoever deployed
-    /// the active version: who may change scripts gets no more rights by it than they have.
+    /// What a run of a version that somebody deployed may do in the name of an actor. In the name of a trigger it may do no
+    /// more than who deployed it: who may change scripts gets no more rights by it than they have.
     #[must_use]
-    pub fn rights_to_run(&self, actor: &Actor, app: AppId, script: ScriptId, now: DateTime<Utc>) -> Rights {
+    pub fn rights_to_run(&self, actor: &Actor, app: AppId, deployed_by: &Actor, now: DateTime<Utc>) -> Rights {
         let rights = self.rights_of(actor, app, now);
-        if actor.kind != ActorKind::Trigger {
-            return rights;
-        }
-        let script = self.apps.get(&app).and_then(|app| app.scripts.iter().find(|known| known.id == script));
-        let Some(active) = script.and_then(|script| script.active.as_ref()) else { return rights };
-        match (rights, self.rights_of(&active.deployed_by, app, now)) {
-            (Rights::Principal(own), Rights::Principal(deployer)) => Rights::Principal(own.and(deployer)),
-            // PiCloud itself deployed it.
-            (rights, Rights::Public) => rights,
-            (Rights::Public, deployer) => deployer,
+        match actor.kind {
+            ActorKind::Trigger => rights.and(self.rights_of(deployed_by, app, now)),
+            ActorKind::Account | ActorKind::ApiKey | ActorKind::Public | ActorKind::System => rights,
         }
     }
 

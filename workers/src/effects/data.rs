@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     event::message::Sent,
     id::{DeadLetterId, OutboxId},
-    run::Program,
+    run::{Program, Rights},
 };
 use serde_json::value::RawValue;
 
@@ -89,7 +89,7 @@ impl<S: Source + Outside + Setup + Letters> Data for Effects<S> {
         self.sent(message)
     }
 
-    fn program(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
+    fn program(&mut self, script: &str) -> Result<(Arc<Program>, Rights), DataError> {
         self.invoked_now(script)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use picloud_core::{
     event::outbox::{Enqueued, Source as OwedBy},
     retry::RetryPolicy,
-    run::Program,
+    run::{Program, Rights},
 };
 
 use super::{Effects, Invocable, Recalled, Setup, Source, said::payload_bytes};
@@ -16,14 +16,14 @@ use crate::{
 
 impl<S: Source + Setup> Effects<S> {
     /// A script that is a part of the run: which version it was is told, or the run could not be understood.
-    pub(super) fn invoked_now(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
-        let Invocable { program, is_paused } = self.source.script(script).map_err(DataError::Refused)?;
+    pub(super) fn invoked_now(&mut self, script: &str) -> Result<(Arc<Program>, Rights), DataError> {
+        let Invocable { program, rights, is_paused } = self.source.script(script).map_err(DataError::Refused)?;
         if is_paused {
             return Err(DataError::Refused(format!("`{script}` is paused: resume it")));
         }
         let order = self.tick();
         self.invoked.push((order, Recalled::Invoked { name: script.to_owned(), version: program.version }));
-        Ok(program)
+        Ok((program, rights))
     }
 
     /// What may be paused: it waits then.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use picloud_core::{
     event::outbox::Payload,
     id::{OutboxId, ScriptId},
-    run::{Program, Request},
+    run::{Program, Request, Rights},
 };
 
 /// How one app is set up, as a run sees it. Nothing waits here.
@@ -34,6 +34,8 @@ pub trait Setup: Send + 'static {
 pub struct Invocable {
     /// The version that is active.
     pub program: Arc<Program>,
+    /// What it may do at most, in the name of whoever this run acts for.
+    pub rights: Rights,
     /// Whether it may not run now.
     pub is_paused: bool,
 }

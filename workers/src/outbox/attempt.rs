@@ -1,6 +1,6 @@
 //! One attempt at an item, from the item to its end in the log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{SubsecRound as _, Utc};
 use picloud_core::{
@@ -10,7 +10,7 @@ use picloud_core::{
         outbox::{Attempt, Source},
     },
     id::{InvocationId, VersionId},
-    keys::{KeyringError, Purpose},
+    keys::{ApartError, KeyringError, Purpose},
     log::{Authority, Commit, CommitError},
     outbox::{Item, Plain, seen, seen_within},
     run::{Call, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
@@ -18,12 +18,16 @@ use picloud_core::{
 };
 use picloud_projections::{dead_letters, scripts};
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::{
     dispatcher::DispatcherParts,
     settlement::{self, Tried, about},
 };
+
+/// How long a node's setup may be behind the log.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +36,14 @@ pub(super) enum Ended {
     Told,
     /// It did not begin: the item waits for the next one, of whichever node.
     NotBegun,
+    /// It may not begin now, and nothing tells when it may.
+    Paused,
 }
 
 /// What an item's script is now.
 enum Found {
-    Program(Arc<Program>),
+    /// It, and who deployed it.
+    Program(Arc<Program>, Actor),
     /// Its app is paused: it waits.
     Paused,
     /// It went, or has no active version.
@@ -66,19 +73,21 @@ impl From<sqlx::Error> for CannotCall {
 impl DispatcherParts {
     /// Sees one attempt through.
     pub(super) async fn attempt(&self, item: Arc<Item>) -> Ended {
-        if item.depth > MAX_DEPTH {
+        // Who takes care of what was too deep lies deeper still; what that causes goes no further.
+        let allowed = if item.enqueued.handles.is_some() { MAX_DEPTH + 2 } else { MAX_DEPTH };
+        if item.depth > allowed {
             return self.too_deep(&item).await;
         }
-        let program = match self.program(&item).await {
-            Ok(Found::Program(program)) => program,
-            Ok(Found::Paused) => return Ended::NotBegun,
+        let (program, deployed_by) = match self.program(&item).await {
+            Ok(Found::Program(program, deployed_by)) => (program, deployed_by),
+            Ok(Found::Paused) => return Ended::Paused,
             Ok(Found::Nothing(name)) => return self.nothing_to_run(&item, &name).await,
             Err(error) => {
                 warn!(%error, "Failed to look up what an item is to run");
                 return Ended::NotBegun;
             }
         };
-        let call = match self.call(&item, &program).await {
+        let call = match self.call(&item, &program, &deployed_by).await {
             Ok(call) => call,
             Err(CannotCall::Ever(error)) => return self.cannot_run(&item, &program, error).await,
             Err(CannotCall::Now(error)) => {
@@ -97,6 +106,10 @@ impl DispatcherParts {
     }
 
     async fn program(&self, item: &Item) -> Result<Found, sqlx::Error> {
+        if !self.knows(item) {
+            // The log may have told the committer of it before it told this node's setup.
+            let _ = timeout(CATCH_UP, self.setup.reached(self.committer.head())).await;
+        }
         let setup = self.setup.get();
         let script = setup.apps.get(&item.app).and_then(|app| {
             let script = app.scripts.iter().find(|script| script.id == item.enqueued.script)?;
@@ -111,7 +124,7 @@ impl DispatcherParts {
         if let Some(version) = wanted {
             let pinned = scripts::version(&self.database, app.id, script.id, version).await?;
             let Some(pinned) = pinned else { return Ok(Found::Nothing(script.name.clone())) };
-            return Ok(Found::Program(Arc::new(Program {
+            let program = Program {
                 app: app.id,
                 app_slug: Arc::clone(&app.slug),
                 script: script.id,
@@ -121,13 +134,28 @@ impl DispatcherParts {
                 source: pinned.source.into(),
                 limits: pinned.limits,
                 env: Arc::clone(&app.env),
-            })));
+            };
+            return Ok(Found::Program(Arc::new(program), pinned.actor));
         }
-        let program = active.map(|active| Arc::clone(&active.program));
-        Ok(program.map_or_else(|| Found::Nothing(script.name.clone()), Found::Program))
+        let found = active.map(|active| Found::Program(Arc::clone(&active.program), active.deployed_by.clone()));
+        Ok(found.unwrap_or_else(|| Found::Nothing(script.name.clone())))
     }
 
-    async fn call(&self, item: &Arc<Item>, program: &Arc<Program>) -> Result<Call, CannotCall> {
+    /// Whether what an item is for is set up, as far as this node has heard.
+    fn knows(&self, item: &Item) -> bool {
+        let setup = self.setup.get();
+        let Some(app) = setup.apps.get(&item.app) else { return false };
+        let script = app.scripts.iter().find(|script| script.id == item.enqueued.script);
+        script.is_some_and(|script| script.active.is_some())
+            && match item.enqueued.source {
+                Source::Trigger { trigger } => {
+                    app.trigger(trigger).is_some() || app.gone_triggers.contains_key(&trigger)
+                }
+                Source::AsyncRoute { .. } | Source::Invoke => true,
+            }
+    }
+
+    async fn call(&self, item: &Arc<Item>, program: &Arc<Program>, deployed_by: &Actor) -> Result<Call, CannotCall> {
         let key = self.keyring.app(item.app).await?;
         let plain = Plain::open(&item.enqueued.payload, item.enqueued.item, &key)
             .map_err(|error| CannotCall::Ever(format!("what the item holds cannot be read: {error}")))?;
@@ -152,7 +180,7 @@ impl DispatcherParts {
             }
         };
         // Those of now: between two attempts a key may be revoked, or given what it lacked.
-        let rights = self.setup.get().rights_to_run(&actor, item.app, item.enqueued.script, Utc::now());
+        let rights = self.setup.get().rights_to_run(&actor, item.app, deployed_by, Utc::now());
         Ok(Call {
             invocation: InvocationId::generate(),
             request_id,
@@ -170,15 +198,20 @@ impl DispatcherParts {
     }
 
     /// `ctx.event` as this attempt sees it; for who takes care of a letter, with what that holds.
-    async fn event(&self, item: &Item, event: &RawValue) -> Result<Box<RawValue>, sqlx::Error> {
+    async fn event(&self, item: &Item, event: &RawValue) -> Result<Box<RawValue>, CannotCall> {
         let attempt = to_raw_value(&item.attempt()).expect("a number is plain data");
         let event = seen(event, &[("attempt", &attempt)]);
         let Some(letter) = item.enqueued.handles else { return Ok(event) };
         let Some(found) = dead_letters::find(&self.database, item.app, letter).await? else { return Ok(event) };
         let name = letter.to_string();
         let opened = self.keyring.open_apart(item.app, Purpose::Payload, name.as_bytes(), &found.created.payload).await;
-        // Purged meanwhile: then nothing is left of it.
-        let Some(original) = opened.ok().and_then(|json| serde_json::from_slice(&json).ok()) else { return Ok(event) };
+        let json = match opened {
+            Ok(json) => json,
+            Err(ApartError::Keyring(error)) => return Err(error.into()),
+            // Purged meanwhile: then nothing is left of it.
+            Err(ApartError::Erased | ApartError::CannotOpen(_)) => return Ok(event),
+        };
+        let Ok(original) = serde_json::from_slice(&json) else { return Ok(event) };
         let original = match original {
             Plain::Event(event) => event,
             request @ Plain::Request(_) => to_raw_value(&request).expect("requests are plain data"),
@@ -216,7 +249,7 @@ impl DispatcherParts {
         reason: Reason,
         error: String,
     ) -> Ended {
-        let tried = Tried { invocation: None, script, version, duration: std::time::Duration::ZERO };
+        let tried = Tried { invocation: None, script, version, duration: Duration::ZERO };
         let last = Attempt {
             number: item.attempt(),
             invocation: None,
@@ -235,8 +268,9 @@ impl DispatcherParts {
         let events = events.into_iter().map(|event| about(item, event)).collect();
         let authority = Authority { lease: Some(item.enqueued.item), ..self.node.authority() };
         match self.committer.commit(Commit::new(authority, events)).await {
-            Ok(_) | Err(CommitError::Rejected(_) | CommitError::Unknown | CommitError::Revoked) => Ended::Told,
-            Err(CommitError::Busy | CommitError::Unavailable) => Ended::NotBegun,
+            Ok(_) | Err(CommitError::Rejected(_) | CommitError::Revoked) => Ended::Told,
+            // Given back: if it was made after all, there is nothing left to give.
+            Err(CommitError::Busy | CommitError::Unavailable | CommitError::Unknown) => Ended::NotBegun,
         }
     }
 }

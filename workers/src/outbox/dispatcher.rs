@@ -4,11 +4,12 @@
 //! another node's attempts let run it finds with the slow timer, the safety net; an idle node does nothing else.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use picloud_core::{
     event::Event,
     id::{AppId, OutboxId},
@@ -47,6 +48,9 @@ const PATIENCE: Duration = Duration::from_millis(4);
 /// How often to look without being told.
 const TIMER: Duration = Duration::from_secs(4);
 
+/// How long an item of a paused script is left alone that nothing tells of when it may run.
+const PUT_OFF: Duration = Duration::from_secs(10);
+
 /// How long an item that could not begin is left alone.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -84,6 +88,10 @@ pub struct Dispatcher {
     patience: Option<Instant>,
     /// Called when a place is free again.
     freed: Arc<Notify>,
+    /// What this node runs, or is about to give back.
+    running: Arc<Mutex<HashSet<OutboxId>>>,
+    /// Leased to this node and not run by it, when that was looked at last: an answer or a word was lost.
+    idle: HashSet<OutboxId>,
     /// Attempts whose end lets other items run: the next of a lane, or the item itself once more.
     ended: mpsc::UnboundedReceiver<(AppId, Gate)>,
     /// What they tell it by.
@@ -105,6 +113,8 @@ impl Dispatcher {
             due: None,
             patience: None,
             freed: Arc::default(),
+            running: Arc::default(),
+            idle: HashSet::new(),
             ended,
             ending,
         }
@@ -137,7 +147,10 @@ impl Dispatcher {
                         continue;
                     }
                 }
-                _ = timer.tick() => self.has_to_look = true,
+                _ = timer.tick() => {
+                    self.release().await;
+                    self.has_to_look = true;
+                }
             }
             if std::mem::take(&mut self.has_to_look) {
                 self.look().await;
@@ -212,6 +225,27 @@ impl Dispatcher {
         }
     }
 
+    /// Gives back what was leased to this node and is not run by it: what it was twice in a row, is not on its way either.
+    async fn release(&mut self) {
+        let leased = match outbox::leased(&self.parts.claims, self.parts.node.epoch()).await {
+            Ok(leased) => leased,
+            Err(error) => {
+                warn!(%error, "Failed to look what is leased to this node");
+                return;
+            }
+        };
+        let idle: HashSet<OutboxId> = {
+            let running = self.running.lock();
+            leased.into_iter().filter(|item| !running.contains(item)).collect()
+        };
+        let lost: Vec<OutboxId> = idle.intersection(&self.idle).copied().collect();
+        if !lost.is_empty() {
+            warn!(items = lost.len(), "Items were leased to this node that it does not run: it gives them back");
+            self.give_back(&lost).await;
+        }
+        self.idle = idle;
+    }
+
     /// What nobody told of, or is hidden behind what was claimed before.
     async fn look(&mut self) {
         self.promote().await;
@@ -230,13 +264,15 @@ impl Dispatcher {
         loop {
             let room = self.places.available_permits().min(CLAIM);
             let asked = self.waiting.ask(room);
-            if asked.is_empty() || room == 0 {
+            // Taken before: what is handed over meanwhile must not take the places of what is claimed.
+            let places = Arc::clone(&self.places).try_acquire_many_owned(u32::try_from(room).unwrap_or(u32::MAX));
+            let (Ok(places), false) = (places, asked.is_empty() || room == 0) else {
                 // What is left waits for a place: nothing may overtake it.
                 self.handoff.set_open(asked.is_empty());
                 return;
-            }
+            };
             match self.ask(&asked).await {
-                Ok(claimed) => self.take(&asked, claimed).await,
+                Ok(claimed) => self.take(&asked, claimed, places),
                 Err(error) => {
                     warn!(%error, "Failed to claim items of the outbox");
                     // The timer finds them again.
@@ -263,7 +299,7 @@ impl Dispatcher {
         Ok(claimed)
     }
 
-    async fn take(&mut self, asked: &[Asked], claimed: Vec<Claimed>) {
+    fn take(&mut self, asked: &[Asked], claimed: Vec<Claimed>, mut places: OwnedSemaphorePermit) {
         let mut found: HashMap<Gate, (usize, i64)> = HashMap::new();
         for claimed in &claimed {
             let (count, last) = found.entry(Gate::of(&claimed.item.enqueued)).or_insert((0, i64::MIN));
@@ -276,32 +312,43 @@ impl Dispatcher {
         }
         for claimed in claimed {
             // As many as there is room for were asked for.
-            let place = Arc::clone(&self.places).acquire_owned().await.expect("the places are never closed");
+            let Some(place) = places.split(1) else { return };
             self.start(claimed.item, place);
         }
     }
 
     fn start(&self, item: Item, place: OwnedSemaphorePermit) {
-        let parts = Arc::clone(&self.parts);
+        let (parts, running) = (Arc::clone(&self.parts), Arc::clone(&self.running));
+        running.lock().insert(item.enqueued.item);
         let (ended, freed) = (self.ending.clone(), Arc::clone(&self.freed));
         let gate = Gate::of(&item.enqueued);
         // It may have been paused since it was claimed.
         let (is_paused, is_limited) = (self.waiting.is_paused(gate), self.waiting.is_limited(gate));
         self.attempts.spawn(async move {
             let item = Arc::new(item);
-            let is_over = !is_paused && parts.attempt(Arc::clone(&item)).await == Ended::Told;
+            let became = if is_paused { Ended::NotBegun } else { parts.attempt(Arc::clone(&item)).await };
             drop(place);
             freed.notify_one();
-            if is_over {
-                if is_limited || item.enqueued.lane.is_some() {
+            match became {
+                Ended::Told => {
+                    running.lock().remove(&item.enqueued.item);
+                    if is_limited || item.enqueued.lane.is_some() {
+                        let _ = ended.send((item.app, gate));
+                    }
+                }
+                Ended::NotBegun => {
+                    // Whatever kept it from beginning needs a moment; what is paused is not looked for anyway.
+                    sleep(PAUSE).await;
+                    // Before: it may be claimed again at once.
+                    running.lock().remove(&item.enqueued.item);
+                    give_back(&parts, &[item.enqueued.item]).await;
                     let _ = ended.send((item.app, gate));
                 }
-                return;
+                Ended::Paused => {
+                    running.lock().remove(&item.enqueued.item);
+                    put_off(&parts, item.enqueued.item).await;
+                }
             }
-            // Whatever kept it from beginning needs a moment; what is paused is not looked for anyway.
-            sleep(PAUSE).await;
-            give_back(&parts, &[item.enqueued.item]).await;
-            let _ = ended.send((item.app, gate));
         });
     }
 
@@ -310,9 +357,16 @@ impl Dispatcher {
     }
 }
 
+/// Its gate is open, but its own script may not run: its trigger is gone, or runs another by now.
+async fn put_off(parts: &DispatcherParts, item: OutboxId) {
+    if let Err(error) = outbox::put_off(&parts.database, parts.node.epoch(), item, PUT_OFF).await {
+        warn!(%error, "Failed to put an item off: it is given back later");
+    }
+}
+
 async fn give_back(parts: &DispatcherParts, items: &[OutboxId]) {
     if let Err(error) = outbox::give_back(&parts.database, parts.node.epoch(), items).await {
-        warn!(%error, "Failed to give items back: they wait until this node ends");
+        warn!(%error, "Failed to give items back: the next look will");
     }
 }
 

@@ -127,6 +127,8 @@ pub async fn letter(
 /// An event about an item that no run of it says.
 #[must_use]
 pub fn about(item: &Item, event: Event) -> NewEvent {
-    let event = NewEvent::new(Some(item.app), &Actor::SYSTEM, event);
+    // A letter bears the name of whoever made its item be owed: in that it runs when it is tried again.
+    let actor = if matches!(event, Event::DeadLetterCreated(_)) { &item.actor } else { &Actor::SYSTEM };
+    let event = NewEvent::new(Some(item.app), actor, event);
     NewEvent { cause: Some(item.event), root: item.root, depth: item.depth, ..event }
 }

@@ -20,6 +20,8 @@ pub(super) struct Asked {
 pub(super) struct Waiting {
     /// Of each app the gates with items, and behind which rank these lie; the one whose turn it is at the front.
     apps: HashMap<AppId, VecDeque<(Gate, i64)>>,
+    /// How many apps had their turn.
+    turns: usize,
     /// How far limited gates were claimed.
     floors: HashMap<Gate, i64>,
     known: HashSet<AppId>,
@@ -88,7 +90,10 @@ impl Waiting {
         });
         let share = (room / self.apps.len().max(1)).max(1);
         let mut asked = Vec::new();
-        for (app, gates) in self.apps.iter().take(room) {
+        // Whoever was not asked for lack of room is asked next.
+        let (first, served) = (self.turns % self.apps.len().max(1), room.min(self.apps.len()));
+        self.turns = self.turns.wrapping_add(served);
+        for (app, gates) in self.apps.iter().cycle().skip(first).take(served) {
             let each = (share / gates.len()).max(1);
             asked.extend(gates.iter().take(share).map(|(gate, after)| Asked {
                 turn: Turn { app: *app, gate: *gate, after: *after },
@@ -162,6 +167,23 @@ mod tests {
             }
         }
         assert_eq!(seen, gates);
+    }
+
+    #[test]
+    fn apps_take_turns_when_there_are_more_than_places() {
+        let apps: Vec<AppId> = (0..4).map(|_| AppId::generate()).collect();
+        let mut waiting = known(&apps);
+        for app in &apps {
+            waiting.may_have(*app, gate(), 0);
+        }
+        let mut seen = HashSet::new();
+        for _ in 0..4 {
+            for asked in waiting.ask(1) {
+                seen.insert(asked.turn.app);
+                waiting.answered(asked, asked.each, 1);
+            }
+        }
+        assert_eq!(seen.len(), 4);
     }
 
     #[test]

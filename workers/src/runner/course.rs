@@ -225,6 +225,11 @@ impl Course {
                 let message = "the database refused what the run wrote: look for characters or sizes it cannot store";
                 (FailureReason::Threw, message)
             }
+            CommitError::Rejected(Rejected::OwesTooMuch) => {
+                let message = "what the run wrote and sent matches so many triggers, or is so long, that the work it owes is \
+                     more than 10 000 items or 16 MiB: write or send less at once";
+                (FailureReason::OverLimit, message)
+            }
             CommitError::Rejected(Rejected::Unclaimed) => {
                 let message = "the idempotency key was given to another attempt meanwhile: ask again for its outcome";
                 (FailureReason::Conflict, message)

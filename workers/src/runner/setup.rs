@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use picloud_core::{
     event::{outbox::Payload, script::ScriptKind},
     id::{OutboxId, ScriptId},
@@ -41,7 +42,9 @@ impl Setup for Database {
         let Some(active) = &script.active else {
             return Err(format!("`{name}` has no active version: activate one"));
         };
-        Ok(Invocable { program: Arc::clone(&active.program), is_paused: script.is_paused })
+        let (setup, actor) = (self.outside.inner.parts.setup.get(), &self.outside.run.call.actor);
+        let rights = setup.rights_to_run(actor, self.app, &active.deployed_by, Utc::now());
+        Ok(Invocable { program: Arc::clone(&active.program), rights, is_paused: script.is_paused })
     }
 
     fn script_id(&self, name: &str) -> Result<ScriptId, String> {

@@ -1,6 +1,6 @@
 //! `ctx`: what a script sees of why and for whom it runs. Made when it is first asked for, read-only.
 
-use picloud_core::{event::ActorKind, run::InvocationType};
+use picloud_core::{event::ActorKind, limits::Limits, run::InvocationType};
 use rhai::{Dynamic, Map};
 
 use super::{
@@ -33,8 +33,8 @@ pub(super) fn build(run: &mut Run) -> Dynamic {
     ctx.insert("request".into(), cell(request(run, body)));
     ctx.insert("env".into(), cell(env(run)));
     if let Some(event) = &run.input.event {
-        // Made by PiCloud itself and bounded when it was stored; what cannot be read is absent.
-        let event = read_json(event.get().as_bytes(), &run.program.limits).unwrap_or(Dynamic::UNIT);
+        // Bounded when it was stored: a script that is to take care of something must be able to look at it.
+        let event = read_json(event.get().as_bytes(), &Limits::CEILING).unwrap_or(Dynamic::UNIT);
         ctx.insert("event".into(), cell(event));
     }
     Dynamic::from_map(ctx)

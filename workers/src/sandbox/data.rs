@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     event::message::Sent,
     id::{DeadLetterId, OutboxId, ScriptId},
-    run::Program,
+    run::{Program, Rights},
 };
 use serde_json::value::RawValue;
 
@@ -53,7 +53,8 @@ pub trait Data: Any + Send {
 
     /// The script of that name, to be run within this run. That there is none, or that it may not run, is
     /// [`DataError::Refused`], without naming the call.
-    fn program(&mut self, script: &str) -> Result<Arc<Program>, DataError>;
+    /// And what it may do at most.
+    fn program(&mut self, script: &str) -> Result<(Arc<Program>, Rights), DataError>;
 
     /// The script of that name, to be run later. That there is none is [`DataError::Refused`], without naming the call.
     fn target(&mut self, script: &str) -> Result<Arc<Program>, DataError>;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use picloud_core::run::{InvocationType, Program};
+use picloud_core::run::{InvocationType, Program, Rights};
 use rhai::{Dynamic, EvalAltResult, Position, Scope};
 
 use super::{
@@ -27,11 +27,11 @@ const MAX_DEPTH: usize = 8;
 
 const CALL: &str = "invoke::run";
 
-/// Runs a program for the script that runs on this thread; `args` is JSON.
-pub(super) fn run(program: &Arc<Program>, args: Bytes) -> Result<Dynamic, Refused> {
+/// Runs a program for the script that runs on this thread; `args` is JSON. It may do what its caller may and `rights` allow.
+pub(super) fn run(program: &Arc<Program>, rights: Rights, args: Bytes) -> Result<Dynamic, Refused> {
     let compiled = compiled(program)?;
     let body = read_json(&args, &meter::limits()).map_err(|error| thrown(format!("{CALL}: the arguments: {error}")))?;
-    let caller = with(|run| Caller::leave(run, program, &compiled, args, body))??;
+    let caller = with(|run| Caller::leave(run, program, rights, &compiled, args, body))??;
     let result = meter::nested(|| compiled.engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &compiled.ast));
     with(|run| caller.come_back(run))?;
     match result {
@@ -72,6 +72,7 @@ impl Caller {
     fn leave(
         run: &mut Run,
         program: &Arc<Program>,
+        rights: Rights,
         compiled: &Compiled,
         args: Bytes,
         body: Dynamic,
@@ -89,6 +90,7 @@ impl Caller {
             request: Arc::new(invoked::request(args)),
             kind: InvocationType::Invoke,
             event: None,
+            rights: run.input.rights.and(rights),
             ..run.input.clone()
         };
         Ok(Self {

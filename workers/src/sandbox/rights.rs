@@ -95,7 +95,11 @@ mod tests {
         let cases = [
             (ActorKind::ApiKey, "key_1", "give the key that scope, or the account a role that holds it"),
             (ActorKind::Account, "acc_1", "give the account a role that holds it"),
-            (ActorKind::Trigger, "trg_1", "give the account that registered the trigger a role that holds it"),
+            (
+                ActorKind::Trigger,
+                "trg_1",
+                "give the account that registered the trigger, and who deployed the script, a role that holds it",
+            ),
         ];
         for (kind, id, what_to_do) in cases {
             let told = format!("kv::set needs AppKvWrite, which {id} does not have: {what_to_do}");

@@ -13,7 +13,7 @@ use picloud_core::{
     limits::Limits,
     log::{Position, Read},
     outbox::Plain,
-    run::{Program, Request},
+    run::{Program, Request, Rights},
 };
 use picloud_projections::dead_letters::{Filter, Letter};
 use picloud_workers::{
@@ -212,7 +212,7 @@ impl Setup for Store {
             "resting" => (program(name), true),
             _ => return Err(format!("there is no script `{name}`")),
         };
-        Ok(Invocable { program, is_paused })
+        Ok(Invocable { program, rights: Rights::Public, is_paused })
     }
 
     fn script_id(&self, name: &str) -> Result<ScriptId, String> {

@@ -1,6 +1,7 @@
 //! Dead letters that scripts decide about: with all else that the run does, and once.
 
 use picloud_core::{
+    capability::Capability,
     event::{
         Actor, ActorKind, Event,
         dead_letter::{Created, Reason},
@@ -11,7 +12,7 @@ use picloud_core::{
     log::{Commit, NewEvent},
     outbox::Plain,
     retry::RetryPolicy,
-    run::Call,
+    run::{Call, Rights},
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -25,6 +26,8 @@ fn nobody() -> Actor {
 
 /// In the name of a key.
 fn by_key(mut call: Call) -> Call {
+    let held = [Capability::AppDeadLetterManage, Capability::AppKvRead, Capability::AppKvWrite];
+    call.rights = Rights::Principal(held.into_iter().collect());
     call.actor = Actor { kind: ActorKind::ApiKey, id: Some("key_1".to_owned()), request_id: None, address: None };
     call
 }
@@ -126,7 +129,7 @@ async fn a_run_that_fails_decided_nothing_and_another_apps_letter_is_not_there(d
         let failure = node.fail(by_key(call(other, &deciding))).await;
         assert!(failure.message.contains(&format!("there is no dead letter `{id}`")), "{failure:?}");
         let failure = node.fail(call(app, &deciding)).await;
-        assert!(failure.message.contains("the caller needs `AppDeadLetterManage`"), "{failure:?}");
+        assert!(failure.message.contains("needs AppDeadLetterManage, which nobody has"), "{failure:?}");
     }
     assert_eq!(resolution(&node, id).await, None);
     node.stop().await;

@@ -1,6 +1,11 @@
 //! `dead_letters::` as a script sees it.
 
-use picloud_core::{event::ActorKind, id::DeadLetterId};
+use picloud_core::{
+    capability::Capability,
+    event::{ActorKind, FailureReason},
+    id::DeadLetterId,
+    run::Rights,
+};
 use picloud_workers::sandbox::{DataError, PrincipalInfo};
 use serde_json::{json, value::RawValue};
 
@@ -13,6 +18,7 @@ fn managing(source: &str) -> (Script, [DeadLetterId; 2]) {
     ids.sort_unstable();
     let source = source.replace("ONE", &ids[0].to_string()).replace("TWO", &ids[1].to_string());
     let mut script = script(&source);
+    script.rights = Rights::Principal([Capability::AppDeadLetterManage].into_iter().collect());
     script.principal = Some(PrincipalInfo { kind: ActorKind::ApiKey, id: "key_1".to_owned() });
     for (id, error) in ids.iter().zip(["boom", "bang"]) {
         let letter = format!(r#"{{"id":"{id}","error":"{error}"}}"#);
@@ -78,12 +84,14 @@ fn nobody_in_particular_may_do_none_of_it() {
     ] {
         let (mut script, _) = managing(&format!("dead_letters::{call}"));
         script.principal = None;
+        script.rights = Rights::Public;
         let name = call.split('(').next().unwrap_or_default();
-        let says =
-            format!("dead_letters::{name}: the caller needs `AppDeadLetterManage`, and a public one has no rights");
+        let says = format!("dead_letters::{name} needs AppDeadLetterManage, which nobody has without credentials");
         let (report, data) = script.clone().run_with_data();
         assert!(report.result.is_err() && data.decided.is_empty() && data.asked.is_empty(), "{call}");
-        assert_eq!(script.thrown(), says);
+        let failure = script.failure();
+        assert_eq!(failure.reason, FailureReason::Forbidden);
+        assert!(failure.message.starts_with(&says), "{}", failure.message);
     }
 }
 

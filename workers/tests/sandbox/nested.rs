@@ -6,9 +6,10 @@ use std::{
 };
 
 use picloud_core::{
+    capability::Capability,
     event::{ActorKind, FailureReason},
     limits::Limits,
-    run::RetryHint,
+    run::{RetryHint, Rights},
 };
 use picloud_workers::sandbox::PrincipalInfo;
 use serde_json::json;
@@ -205,4 +206,23 @@ fn a_short_run_runs_what_is_compiled_and_leaves_the_rest_to_a_whole_one() {
     // Both are known now, and what a run was too long for before is tried again only after a while.
     let tried = (0..2000).find_map(|_| warm.clone().run_short());
     assert_eq!(&tried.expect("it is short").result.expect("an answer").body[..], b"3");
+}
+
+#[test]
+fn an_invoked_script_may_do_what_both_may_and_the_caller_has_its_own_rights_again() {
+    let may = |held: &[Capability]| Rights::Principal(held.iter().copied().collect());
+    let (invoke, read, write) = (Capability::AppInvoke, Capability::AppKvRead, Capability::AppKvWrite);
+    let run = |source: &str, invoked_rights: Rights| {
+        let mut script = script(source).beside("other", r#"kv::collection("c").set("a", 1); 2"#);
+        script.principal = Some(PrincipalInfo { kind: ActorKind::Trigger, id: "trg_1".to_owned() });
+        script.rights = may(&[invoke, read, write]);
+        script.data.invoked_rights = Some(invoked_rights);
+        script
+    };
+    let calling = r#"invoke::run("other", ())"#;
+    assert_eq!(run(calling, may(&[write])).json(), json!(2));
+    assert_eq!(run(calling, may(&[read])).failure().reason, FailureReason::Forbidden);
+    // It ends the run: nothing of it is left to catch. Without the write the caller goes on as it may.
+    let after = r#"let n = invoke::run("other", ()); kv::collection("c").set("b", n); n"#;
+    assert_eq!(run(after, may(&[write])).json(), json!(2));
 }

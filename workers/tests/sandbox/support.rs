@@ -38,8 +38,9 @@ pub struct Memory {
     pub called: Vec<http::Request>,
     /// What was published and sent, in order: as events.
     pub said: Vec<Event>,
-    /// The other scripts of the app.
+    /// The other scripts of the app, and what they may do that this one may.
     pub programs: Vec<Arc<Program>>,
+    pub invoked_rights: Option<Rights>,
     /// What is to be run later.
     pub later: Vec<Later>,
     /// The letters that there are, as JSON.
@@ -111,8 +112,8 @@ impl Data for Memory {
         Ok(KvPage { items, cursor })
     }
 
-    fn program(&mut self, script: &str) -> Result<Arc<Program>, DataError> {
-        self.target(script)
+    fn program(&mut self, script: &str) -> Result<(Arc<Program>, Rights), DataError> {
+        Ok((self.target(script)?, self.invoked_rights.unwrap_or(Rights::Public)))
     }
 
     fn target(&mut self, script: &str) -> Result<Arc<Program>, DataError> {

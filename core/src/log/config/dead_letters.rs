@@ -107,7 +107,7 @@ pub(super) async fn decided(
             where id = $1
         ), less as (
             update state.dead_letter_count c
-            set letters = c.letters - 1
+            set letters = greatest(c.letters - 1, 0)
             from letter l
             where c.app_id = l.app_id and c.script_id = l.script_id and c.resolution = l.resolution and l.resolution <> $2
         )
@@ -169,7 +169,7 @@ pub(super) async fn purged(connection: &mut PgConnection, event: &dead_letter::P
             returning app_id, script_id, coalesce(resolution, 'none') as resolution
         )
         update state.dead_letter_count c
-        set letters = c.letters - 1
+        set letters = greatest(c.letters - 1, 0)
         from letter l
         where c.app_id = l.app_id and c.script_id = l.script_id and c.resolution = l.resolution",
         event.dead_letter.uuid()

@@ -52,17 +52,21 @@ pub(super) async fn updated(
     connection: &mut PgConnection,
     event: &trigger::Updated,
     position: Position,
+    at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
+    // Of times that it did not name before, none was missed.
     sqlx::query!(
         "update state.trigger
-        set script_id = $2, kind = $3, definition = $4, registrant = $5, position = $6
+        set since = case when (definition -> 'when')::text = ($4::json -> 'when')::text then since else $7 end,
+            script_id = $2, kind = $3, definition = $4, registrant = $5, position = $6
         where id = $1",
         event.trigger.uuid(),
         event.definition.script.uuid(),
         event.definition.when.kind(),
         Json(&event.definition) as _,
         Json(&event.registrant) as _,
-        position.0
+        position.0,
+        at
     )
     .execute(&mut *connection)
     .await?;

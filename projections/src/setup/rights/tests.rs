@@ -6,16 +6,14 @@ use std::{
 use chrono::TimeDelta;
 use picloud_core::{
     capability::Capability::{self, AppAdmin, AppInvoke, AppKvRead, AppKvWrite, AppManageDomains, InstanceReadLog},
-    event::{script::ScriptKind, trigger::Registrant},
-    id::{RequestId, VersionId},
-    limits::Limits,
+    event::trigger::Registrant,
+    id::RequestId,
     log::Position,
     policy::{self, AppRole, InstanceRole},
-    run::Program,
 };
 
 use super::*;
-use crate::setup::{Account, Active, ApiKey, App, Script};
+use crate::setup::{Account, ApiKey, App};
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
@@ -149,37 +147,9 @@ fn nobody_and_the_platform_itself_may_do_what_the_script_does() {
     }
 }
 
-/// An app with a script that somebody deployed and a trigger that somebody registered.
-fn triggered(world: &mut World, registrant: Registrant, deployed_by: Actor) -> (Actor, ScriptId) {
-    let (app, script, trigger) = (world.shop, ScriptId::generate(), TriggerId::generate());
-    let program = Program {
-        app,
-        app_slug: "shop".into(),
-        script,
-        name: "work".into(),
-        version: VersionId::generate(),
-        number: 1,
-        source: "1".into(),
-        limits: Limits::DEFAULT,
-        env: Arc::default(),
-    };
-    let active = Active {
-        version: program.version,
-        number: 1,
-        sha256: String::new(),
-        deployed_by,
-        limits: Limits::DEFAULT,
-        program: Arc::new(program),
-    };
-    let script_of = Script {
-        id: script,
-        name: "work".to_owned(),
-        kind: ScriptKind::Endpoint,
-        created_at: NOW,
-        is_paused: false,
-        position: Position(1),
-        active: Some(active),
-    };
+/// An app with a trigger that somebody registered.
+fn triggered(world: &mut World, registrant: Registrant) -> Actor {
+    let (app, trigger) = (world.shop, TriggerId::generate());
     let app_of = App {
         id: app,
         slug: "shop".into(),
@@ -192,15 +162,14 @@ fn triggered(world: &mut World, registrant: Registrant, deployed_by: Actor) -> (
         env_positions: BTreeMap::new(),
         http_exceptions: Vec::new(),
         may_call: Arc::default(),
-        scripts: vec![script_of],
+        scripts: Vec::new(),
         routes: Vec::new(),
         triggers: Vec::new(),
         gone_triggers: HashMap::from([(trigger, registrant)]),
         queues: BTreeMap::new(),
     };
     world.setup.apps.insert(app, Arc::new(app_of));
-    let actor = Actor { kind: ActorKind::Trigger, id: Some(trigger.to_string()), request_id: None, address: None };
-    (actor, script)
+    Actor { kind: ActorKind::Trigger, id: Some(trigger.to_string()), request_id: None, address: None }
 }
 
 const NOBODY: Registrant = Registrant { account: None, key: None, scopes: None };
@@ -209,17 +178,17 @@ const NOBODY: Registrant = Registrant { account: None, key: None, scopes: None }
 fn a_trigger_may_do_what_who_registered_it_may_and_no_more_than_the_key_that_was_used() {
     let mut world = World::new();
     let editor = world.account(InstanceRole::Member, Some(AppRole::Editor));
-    let (trigger, _) = triggered(&mut world, Registrant { account: Some(editor), ..NOBODY }, Actor::SYSTEM);
+    let trigger = triggered(&mut world, Registrant { account: Some(editor), ..NOBODY });
     assert_eq!(world.may(&trigger), [held_by(AppRole::Editor), only(&[])]);
     let scopes = Some(vec![AppKvRead, AppManageDomains]);
     let registrant = Registrant { account: Some(editor), key: Some(ApiKeyId::generate()), scopes };
-    let (trigger, _) = triggered(&mut world, registrant, Actor::SYSTEM);
+    let trigger = triggered(&mut world, registrant);
     assert_eq!(world.may(&trigger)[0], only(&[AppKvRead]));
     let free = world.key(&[AppKvWrite], None, None);
-    let (trigger, _) = triggered(&mut world, Registrant { key: Some(free), ..NOBODY }, Actor::SYSTEM);
+    let trigger = triggered(&mut world, Registrant { key: Some(free), ..NOBODY });
     assert_eq!(world.may(&trigger)[0], only(&[AppKvWrite]));
     world.deactivate(editor);
-    let (trigger, _) = triggered(&mut world, Registrant { account: Some(editor), ..NOBODY }, Actor::SYSTEM);
+    let trigger = triggered(&mut world, Registrant { account: Some(editor), ..NOBODY });
     assert_eq!(world.may(&trigger)[0], only(&[]));
 }
 
@@ -228,8 +197,8 @@ fn a_triggered_run_may_do_no_more_than_who_deployed_what_runs() {
     let mut world = World::new();
     let admin = world.account(InstanceRole::Member, Some(AppRole::AppAdmin));
     let deployer = world.key(&[AppKvRead], None, None);
-    let (trigger, script) = triggered(&mut world, Registrant { account: Some(admin), ..NOBODY }, key(deployer));
-    let to_run = |actor: &Actor| world.setup.rights_to_run(actor, world.shop, script, NOW);
+    let trigger = triggered(&mut world, Registrant { account: Some(admin), ..NOBODY });
+    let to_run = |actor: &Actor| world.setup.rights_to_run(actor, world.shop, &key(deployer), NOW);
     assert_eq!(to_run(&trigger), only(&[AppKvRead]));
     // Who calls by itself answers for itself.
     assert_eq!(to_run(&account(admin)), held_by(AppRole::AppAdmin));

@@ -31,7 +31,7 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
             "run(script: string, args: ?) -> ?",
             "Runs another script of the app as a part of this run and answers what it returns. It finds the arguments in \
              `ctx.request.body`; what it writes is committed with this run, what it uses up counts as this run's, and what it \
-             throws is thrown here. Scripts may run each other up to 8 deep. No functions in arguments and answers.",
+             throws is thrown here; what it wrote before it threw stays written. Scripts may run each other up to 8 deep. No functions in arguments and answers.",
             |context: NativeCallContext, script: &str, args: Dynamic| {
                 run(script, &args).map_err(|mut error| {
                     // What comes from another script has no place in this one but the call.
@@ -59,9 +59,9 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
 fn run(script: &str, args: &Dynamic) -> Result<Dynamic, Refused> {
     const CALL: &str = "invoke::run";
     need(CALL, Capability::AppInvoke)?;
-    let program = with_data(|data| data.program(script).map_err(|error| error.of_call(CALL)))?;
+    let (program, rights) = with_data(|data| data.program(script).map_err(|error| error.of_call(CALL)))?;
     let args = arguments(CALL, &program, args, usize::MAX)?;
-    nested::run(&program, args)
+    nested::run(&program, rights, args)
 }
 
 fn later(script: &str, args: &Dynamic, options: &Map) -> Result<String, Refused> {
