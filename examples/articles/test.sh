@@ -20,6 +20,9 @@ is 'stores an article' "$status" 202
 becomes '<h1>Tea &amp; more</h1>'
 is 'as a page' "$(header content-type)" 'text/html; charset=utf-8'
 
+call GET /
+has 'lists it' "$body" '"tea"'
+
 call PUT /articles/tea --header "$json" --data '{"title": "Coffee", "text": "Water last."}'
 becomes '<h1>Coffee</h1>'
 

@@ -14,6 +14,9 @@ is 'knows the order' "$status" 200
 is 'and whom it is for' "$(member to)" Ada
 has 'and that it is on its way, or there' "$(member state)" "i"
 
+call GET /
+has 'lists it' "$body" "$id"
+
 call POST /orders --header "$json" --data '{"for": "Ada"}'
 is 'refuses an order for nobody' "$status" 422
 call GET /orders/none

@@ -2,7 +2,7 @@
 //!
 //! - [`find`] and [`of`] read some by their ids, [`list`] a page of those that match a [`Filter`].
 //! - `matching` is the one place that says what a filter means; counting and choosing lean on it.
-//! - [`batch`] reads as many at once as one commit should decide about, [`payloads`] what their runs get.
+//! - [`batch()`] reads as many at once as one commit should decide about, [`payloads()`] what their runs get.
 //! - [`closed_long_ago`] finds those about which nobody asks any more.
 
 mod batch;

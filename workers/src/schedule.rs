@@ -2,7 +2,7 @@
 //!
 //! Every node looks, so that none has to go for another to fire: whoever is first has fired, and the others' commits are
 //! refused. What time it is the database says. Between two times nothing is done but to wait for the next, at most
-//! [`LOOK`]: a clock that is put forward is noticed by then.
+//! a minute: a clock that is put forward is noticed by then.
 
 use std::{collections::HashMap, time::Duration};
 

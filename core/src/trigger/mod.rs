@@ -1,7 +1,7 @@
 //! Triggers: which event owes which run.
 //!
 //! A kind of trigger is a file here and a line in the list below: its fields, what is wrong with them, and what it makes of
-//! an event ([`Owes`]). [`Triggers`] matches whatever is committed against all of them. Pure.
+//! an event. [`Triggers`] matches whatever is committed against all of them. Pure.
 
 mod cron;
 mod dead_letter;

@@ -6,7 +6,7 @@ use picloud_core::{
         FailureReason,
         outbox::{Attempt, Cancelled, Delivered, Enqueued, Payload, Rescheduled, Source},
     },
-    id::{AppId, InvocationId, OutboxId, ScriptId},
+    id::{AppId, InvocationId, NodeEpoch, OutboxId, ScriptId},
     log::{
         Authority, Commit, CommitError, Committed, NewEvent, Position, Rejected,
         node::revoke,
@@ -372,5 +372,27 @@ async fn what_may_run_follows_from_what_is_pending(database: PgPool) {
     assert_eq!(delayed, 1);
     finish(&node, first, vec![delivered(app, first)]).await.unwrap();
     assert_eq!(claim(&node, app, 10).await, [behind]);
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_may_not_run_now_is_put_off_and_nobody_holds_it(database: PgPool) {
+    let node = TestNode::start(&database).await;
+    let app = AppId::generate();
+    let [one, other] = ids();
+    owe(&node, app, vec![owed(one), owed(other)]).await;
+    claim(&node, app, 10).await;
+    let mut leased = outbox::leased(&node.pool, node.epoch()).await.unwrap();
+    leased.sort_unstable();
+    assert_eq!(leased, [one, other]);
+    let hour = std::time::Duration::from_secs(3_600);
+    outbox::put_off(&node.pool, node.epoch(), one, hour).await.unwrap();
+    assert_eq!(outbox::leased(&node.pool, node.epoch()).await.unwrap(), [other]);
+    assert!(claim(&node, app, 10).await.is_empty());
+    let next_in_s = outbox::promote(&node.pool).await.unwrap().next_in_s;
+    assert!(next_in_s.is_some_and(|seconds| (3_500.0..=3_600.0).contains(&seconds)), "{next_in_s:?}");
+    // Whoever does not hold it puts nothing off.
+    outbox::put_off(&node.pool, NodeEpoch::generate(), other, hour).await.unwrap();
+    assert_eq!(outbox::leased(&node.pool, node.epoch()).await.unwrap(), [other]);
     node.stop().await;
 }

@@ -336,3 +336,19 @@ async fn what_is_said_of_a_queue_stays_until_something_else_is_said(database: Pg
     assert_eq!(said().await, [(false, Some(4))]);
     node.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_one_commit_may_owe_is_bounded(database: PgPool) {
+    let node = TestNode::start(&database).await;
+    let (app, script) = app_with_script(&node).await;
+    let triggers = (0..100).map(|_| created(app, script, json!({ "kind": "kv", "collection": "*" })).1);
+    node.commit(triggers.collect()).await.unwrap();
+    let writes = |n: usize| (0..n).map(|n| set(app, &n.to_string(), "1")).collect::<Vec<_>>();
+    // The first asks with triggers that are not up to date yet, and is matched by the committer.
+    node.commit(writes(2)).await.unwrap();
+    assert_eq!(pending(&database).await, 200);
+    let head = node.committer.head();
+    assert_eq!(node.commit(writes(101)).await, Err(CommitError::Rejected(Rejected::OwesTooMuch)));
+    assert_eq!(node.committer.head(), head, "nothing of it is in the log");
+    node.stop().await;
+}

@@ -1,7 +1,7 @@
 //! Decides about dead letters when nobody waits for it: many at once, by a job, and those that were closed long ago.
 //!
 //! - [`Jobs`] takes up jobs that no other node works on; `job` sees one through, batch by batch.
-//! - [`purge`] lets letters go.
+//! - [`purge()`] lets letters go.
 
 mod batch;
 mod job;

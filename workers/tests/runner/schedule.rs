@@ -113,3 +113,17 @@ async fn each_time_comes_once_on_any_number_of_nodes_and_not_while_the_last_run_
         node.stop().await;
     }
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_setup_keeps_up_with_the_log_though_nothing_is_set_up_differently(database: PgPool) {
+    let node = Cluster::new(&database).node().await;
+    let (app, _) = app_with_script(&node).await;
+    let (setup, following) = LiveSetup::start(node.pool.clone(), &node.tail).await.unwrap();
+    let mut changes = setup.watch();
+    changes.mark_unchanged();
+    node.run(app, r#"kv::collection("c").set("a", 1)"#).await;
+    soon(setup.reached(node.committer.head())).await;
+    assert!(!changes.has_changed().unwrap(), "nobody is woken for that");
+    node.stop().await;
+    drop(following);
+}
