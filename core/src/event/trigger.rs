@@ -27,7 +27,7 @@ pub struct Registrant {
     /// The account that registered it, itself or by one of its keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
-    /// The key that registered it; its own rights count when it is nobody's.
+    /// The key that registered it, when that is nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ApiKeyId>,
     /// Registered by a key: runs may do no more than that could.

@@ -1,15 +1,13 @@
 //! What things may be called.
 
+use picloud_core::name;
+
 use super::access::short;
 use crate::problem::{Kind, Problem};
 
 /// A slug, script, queue or collection: `[a-z0-9][a-z0-9_-]{0,62}`.
 pub(super) fn word(field: &'static str, name: &str) -> Result<(), Problem> {
-    let is_word = (1..=63).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
-        && !name.starts_with(['_', '-']);
-    let rule = "1 to 63 lower-case letters, digits, `_` and `-`, beginning with a letter or digit";
-    if is_word { Ok(()) } else { Err(refused(field, name, rule)) }
+    if name::is_name(name) { Ok(()) } else { Err(refused(field, name, name::RULE)) }
 }
 
 /// The name of a configuration value: `[A-Za-z_][A-Za-z0-9_]{0,62}`.

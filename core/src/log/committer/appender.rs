@@ -204,6 +204,12 @@ impl Appender {
             pending.owe(&triggers);
         }
         let part = &*part;
+        // Known to whoever asked, unless there were other triggers then.
+        let too_much = part.iter().enumerate().filter(|(_, pending)| pending.owes_too_much());
+        let too_much: Vec<Refusal> = too_much.map(|(n, _)| (n, Rejected::OwesTooMuch)).collect();
+        if !too_much.is_empty() {
+            return Next::Without(too_much);
+        }
         if part.iter().any(Pending::holds_predicates)
             && let Err(error) = self.fill_gaps().await
         {

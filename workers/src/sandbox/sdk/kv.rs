@@ -1,11 +1,11 @@
 //! `kv::`: values by key, in named collections of the app.
 
 use chrono::TimeDelta;
-use picloud_core::capability::Capability;
+use picloud_core::{capability::Capability, name};
 use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map};
 use serde_json::value::RawValue;
 
-use super::stored::stored;
+use super::{options::shortened, stored::stored};
 use crate::sandbox::{
     current::{thrown, with, with_data},
     meter,
@@ -29,7 +29,7 @@ pub(in crate::sandbox) fn register(registry: &mut Registry) {
         "collection(name: string) -> Collection",
         "The collection of that name: lower-case letters, digits, `-` and `_`, up to 63.",
         |name: ImmutableString| {
-            if is_name(&name) {
+            if name::is_name(&name) {
                 return Ok(Collection(name));
             }
             let name: String = name.chars().take(80).collect();
@@ -204,15 +204,4 @@ fn text_option(call: &str, options: &Map, name: &str) -> Result<Option<String>, 
             None => Err(thrown(format!("kv {call}: `{name}` is {}: it must be a string", kind_name(value)))),
         },
     }
-}
-
-fn is_name(name: &str) -> bool {
-    let head = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    name.len() <= 63
-        && name.bytes().next().is_some_and(head)
-        && name.bytes().all(|byte| head(byte) || byte == b'_' || byte == b'-')
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(80).collect()
 }
