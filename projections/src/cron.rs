@@ -45,7 +45,7 @@ pub async fn settled(pool: &PgPool) -> Result<(HashMap<TriggerId, Settled>, Date
 pub async fn is_busy(pool: &PgPool, app: AppId, lane: &str) -> Result<bool, sqlx::Error> {
     let busy = sqlx::query_scalar!(
         r#"select exists (
-            select from state.outbox where app_id = $1 and lane = $2 and ended_at is null
+            select from state.outbox where app_id = $1 and lane = $2
         ) as "busy!""#,
         app.uuid(),
         lane

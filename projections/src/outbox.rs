@@ -78,14 +78,19 @@ impl From<Row> for Pending {
 pub async fn find(pool: &PgPool, item: OutboxId) -> Result<Option<Pending>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        r#"select o.id, o.app_id, o.data as "data: Json<Enqueued>", o.actor as "actor: Json<Actor>", o.enqueued_at, o.due_at,
-            o.failed as "failed: Json<Vec<Attempt>>",
+        r#"with item as (
+            select id, app_id, position, due_at, failed, null::text as outcome, null::timestamptz as ended_at
+            from state.outbox where id = $1
+            union all
+            select id, app_id, position, due_at, failed, outcome, ended_at from state.outbox_ended where id = $1
+        )
+        select o.id as "id!", o.app_id as "app_id!", e.data as "data: Json<Enqueued>", e.actor as "actor: Json<Actor>",
+            e.at as enqueued_at, o.due_at as "due_at!", o.failed as "failed!: Json<Vec<Attempt>>",
             exists (select from live.lease l where l.item = o.id) as "is_running!",
             o.outcome, o.ended_at,
             (select d.data ->> 'error' from state.dead_letter d where d.item = o.id and o.outcome = 'dead') as dead_error,
             (select t.hash from live.status_token t where t.item = o.id and t.expires_at > now()) as token_hash
-        from state.outbox o
-        where o.id = $1"#,
+        from item o join log.run e on e.position = o.position"#,
         item.uuid()
     )
     .fetch_optional(pool)
@@ -105,12 +110,12 @@ pub async fn list(
 ) -> Result<Vec<Pending>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select o.id, o.app_id, o.data as "data: Json<Enqueued>", o.actor as "actor: Json<Actor>", o.enqueued_at, o.due_at,
-            o.failed as "failed: Json<Vec<Attempt>>",
+        r#"select o.id, o.app_id, e.data as "data: Json<Enqueued>", e.actor as "actor: Json<Actor>", e.at as enqueued_at,
+            o.due_at, o.failed as "failed: Json<Vec<Attempt>>",
             exists (select from live.lease l where l.item = o.id) as "is_running!",
-            o.outcome, o.ended_at, null::text as dead_error, null::bytea as token_hash
-        from state.outbox o
-        where o.app_id = $1 and o.ended_at is null and ($2::uuid is null or o.id > $2)
+            null::text as outcome, null::timestamptz as ended_at, null::text as dead_error, null::bytea as token_hash
+        from state.outbox o join log.run e on e.position = o.position
+        where o.app_id = $1 and ($2::uuid is null or o.id > $2)
         order by o.id
         limit $3"#,
         app.uuid(),

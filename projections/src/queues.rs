@@ -35,7 +35,7 @@ pub async fn loads(pool: &PgPool, app: AppId) -> Result<Loads, sqlx::Error> {
         r#"select o.gate, count(*) as "all!", count(l.item) as "running!"
         from (
             select id, gate from state.outbox
-            where app_id = $1 and ended_at is null
+            where app_id = $1
             order by position
             limit $2
         ) o

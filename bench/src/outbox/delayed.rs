@@ -10,7 +10,13 @@ use picloud_core::{
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
-use super::{Outbox, backlog, drain, instance::Instance, latency};
+use super::{
+    Outbox,
+    backlog::{self, By},
+    drain,
+    instance::Instance,
+    latency,
+};
 use crate::report::{self, Report};
 
 /// Of the items of a drain, so many are enough to compare.
@@ -54,30 +60,26 @@ async fn both(outbox: &Outbox<'_>) -> anyhow::Result<(Vec<(f64, f64)>, Vec<f64>)
         outbox.instance.checkpoint().await?;
         let found = latency::one_at_a_time(outbox).await?;
         starts.push((found.p50(), found.p99()));
-        drains.push(drain::once(outbox, outbox.options.items.div_ceil(SHARE)).await?.per_second);
+        drains.push(drain::once(outbox, By::Message, outbox.options.items.div_ceil(SHARE)).await?.per_second);
     }
     Ok((starts, drains))
 }
 
-/// Items that are due tomorrow, as the committer would have left them: copies of one that was run, under other names, which
-/// begin with the time as all names do. Their events are missing, and inside each still bears the name of the first: this
-/// database is good for nothing else afterwards.
+/// Items that are due tomorrow, as the committer would have left them, under names that begin with the time as all names do.
+/// Their events are missing: all point to that of one which was run, and this database is good for nothing else afterwards.
 async fn insert(instance: &Instance, count: usize) -> anyhow::Result<()> {
     for begun in (0..count).step_by(AT_ONCE) {
         sqlx::query(
             "with template as (
-                select * from state.outbox where app_id = $1 and lane is null order by position desc limit 1
+                select * from state.outbox_ended where app_id = $1 order by position desc limit 1
             ), names as (
                 select now() + interval '1 day' + n * interval '1 millisecond' as due_at,
                     (lpad(to_hex((extract(epoch from now()) * 1000)::bigint + n / 100), 12, '0')
                         || right(replace(gen_random_uuid()::text, '-', ''), 20))::uuid as id
                 from generate_series($2::bigint, $3::bigint - 1) as n
             ), item as (
-                insert into state.outbox (id, app_id, gate, event, data, actor, cause, root, depth, enqueued_at, lane,
-                    priority, due_at, is_watched, position)
-                select n.id, t.app_id, t.gate, gen_random_uuid(),
-                    (t.data::jsonb || jsonb_build_object('due_at', n.due_at, 'is_watched', false))::json,
-                    t.actor, t.cause, t.root, t.depth, t.enqueued_at, null, 0, n.due_at, false, t.position
+                insert into state.outbox (id, app_id, gate, lane, priority, due_at, is_watched, position)
+                select n.id, t.app_id, $4, null, 0, n.due_at, false, t.position
                 from template t cross join names n
                 returning id, app_id, gate, priority, due_at
             )
@@ -87,6 +89,7 @@ async fn insert(instance: &Instance, count: usize) -> anyhow::Result<()> {
         .bind(instance.app.uuid())
         .bind(begun as i64)
         .bind(count.min(begun + AT_ONCE) as i64)
+        .bind(instance.script.uuid())
         .execute(&instance.pool)
         .await
         .context("failed to insert delayed items")?;
@@ -106,7 +109,7 @@ async fn insert(instance: &Instance, count: usize) -> anyhow::Result<()> {
 async fn explain(instance: &Instance) -> anyhow::Result<Value> {
     const WAITING: usize = 1_000;
     instance.set_paused(true).await?;
-    let made = backlog::make(instance, WAITING).await;
+    let made = backlog::make(instance, By::Call, WAITING).await;
     let plan = match made {
         Ok(()) => plan(instance).await,
         Err(error) => Err(error),

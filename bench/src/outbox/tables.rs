@@ -20,7 +20,7 @@ pub async fn all(pool: &PgPool) -> anyhow::Result<Vec<Table>> {
             pg_table_size(relid) as table_bytes, pg_indexes_size(relid) as index_bytes,
             vacuum_count + autovacuum_count as vacuums
         from pg_stat_user_tables
-        where schemaname || '.' || relname in ('state.outbox', 'live.ready', 'live.lease', 'live.delayed')
+        where schemaname || '.' || relname in ('state.outbox', 'state.outbox_ended', 'live.ready', 'live.lease', 'live.delayed')
         order by 1",
     );
     Ok(tables.fetch_all(pool).await?)

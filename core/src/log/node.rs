@@ -19,9 +19,6 @@ pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// After how long a silence it counts as dead: with the heartbeat that notices it, what it ran is taken up within 15 s. By the database's clock, as everything that nodes must agree on.
 pub const DEAD_AFTER: Duration = Duration::from_secs(10);
 
-/// What nodes of this version are able to: 1, they match what they append against triggers. Older ones have 0.
-pub(super) const PROTOCOL: i16 = 1;
-
 /// This process's right to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -35,15 +32,9 @@ impl Node {
     /// When the database refuses.
     pub async fn register(pool: &PgPool, name: &str, version: &str) -> Result<Self, sqlx::Error> {
         let epoch = NodeEpoch::generate();
-        sqlx::query!(
-            "insert into live.nodes (epoch, name, version, protocol) values ($1, $2, $3, $4)",
-            epoch.uuid(),
-            name,
-            version,
-            PROTOCOL
-        )
-        .execute(pool)
-        .await?;
+        sqlx::query!("insert into live.nodes (epoch, name, version) values ($1, $2, $3)", epoch.uuid(), name, version)
+            .execute(pool)
+            .await?;
         Ok(Self { epoch })
     }
 

@@ -1,5 +1,5 @@
 //! Who runs which item: claims, leases, and what is due now. None of it is in the log: it says nothing that does not follow
-//! from `state.outbox` and from which nodes live.
+//! from `state.outbox` and from which nodes live. What an item is lies in the log alone.
 //!
 //! None of these statements takes the log's lock. The committer alone ends a lease by ending its item; the database's clock
 //! alone says what is due.
@@ -143,19 +143,18 @@ async fn claim_with(
         ), picked as (
             -- Arrays, here and below: joins of these would compare each with each.
             delete from live.ready r where r.item = any (array(select item from wanted)) returning r.item, r.rank
+        ), fresh as materialized (
+            select p.item, p.rank from picked p where not exists (select from live.lease l where l.item = p.item)
         ), leased as (
-            insert into live.lease (item, epoch, gate) select item, $5, $6 from picked
-            on conflict (item) do nothing returning item
+            insert into live.lease (item, epoch, gate) select f.item, $5, $6 from fresh f
         )
-        select p.rank as "rank!", o.app_id as "app_id!", o.event as "event!", o.data as "data!: Json<Enqueued>",
-            o.actor as "actor!: Json<Actor>", o.root, o.depth as "depth!", o.enqueued_at as "enqueued_at!",
+        select f.rank as "rank!", o.app_id as "app_id!", e.id as "event!", e.data as "data!: Json<Enqueued>",
+            e.actor as "actor!: Json<Actor>", e.root, e.depth as "depth!", e.at as "enqueued_at!",
             o.failed as "failed!: Json<Vec<Attempt>>"
-        from picked p
-        cross join lateral (
-            select * from state.outbox o where o.id = p.item and o.ended_at is null offset 0
-        ) o
-        where p.item = any (array(select item from leased))
-        order by p.rank"#,
+        from fresh f
+        cross join lateral (select * from state.outbox o where o.id = f.item offset 0) o
+        cross join lateral (select * from log.run e where e.position = o.position offset 0) e
+        order by f.rank"#,
         &apps,
         &gates,
         &after,
@@ -240,7 +239,7 @@ pub async fn give_back(pool: &PgPool, epoch: NodeEpoch, items: &[OutboxId]) -> R
         )
         insert into live.ready (item, app_id, gate, rank)
         select o.id, o.app_id, o.gate, live.next_rank(o.priority)
-        from given g join state.outbox o on o.id = g.item and o.ended_at is null
+        from given g join state.outbox o on o.id = g.item
         on conflict (item) do nothing",
         &items,
         epoch.uuid()
@@ -261,7 +260,7 @@ pub async fn put_off(pool: &PgPool, epoch: NodeEpoch, item: OutboxId, by: Durati
         )
         insert into live.delayed (item, app_id, gate, priority, due_at)
         select o.id, o.app_id, o.gate, o.priority, clock_timestamp() + make_interval(secs => $3)
-        from given g join state.outbox o on o.id = g.item and o.ended_at is null
+        from given g join state.outbox o on o.id = g.item
         on conflict (item) do nothing",
         item.uuid(),
         epoch.uuid(),
@@ -298,11 +297,12 @@ pub async fn orphans(pool: &PgPool) -> Result<Vec<Item>, sqlx::Error> {
     settle::settled(pool).await?;
     let rows = sqlx::query_as!(
         Row,
-        r#"select 0::bigint as "rank!", o.app_id, o.event, o.data as "data: Json<Enqueued>", o.actor as "actor: Json<Actor>", o.root, o.depth,
-            o.enqueued_at, o.failed as "failed: Json<Vec<Attempt>>"
+        r#"select 0::bigint as "rank!", o.app_id, e.id as event, e.data as "data: Json<Enqueued>",
+            e.actor as "actor: Json<Actor>", e.root, e.depth, e.at as enqueued_at, o.failed as "failed: Json<Vec<Attempt>>"
         from live.lease l
         join live.nodes n on n.epoch = l.epoch and n.revoked_at is not null
-        join state.outbox o on o.id = l.item and o.ended_at is null
+        join state.outbox o on o.id = l.item
+        join log.run e on e.position = o.position
         order by o.position
         limit 1000"#
     )

@@ -290,21 +290,29 @@ async fn what_somebody_may_ask_for_stays_for_a_day_with_how_it_ended(database: P
         finish(&node, item, vec![delivered(app, item)]).await.unwrap();
     }
     let kept = async || {
-        sqlx::query_as::<_, (Uuid, String)>("select id, outcome from state.outbox").fetch_all(&database).await.unwrap()
+        sqlx::query_as::<_, (Uuid, String)>("select id, outcome from state.outbox_ended")
+            .fetch_all(&database)
+            .await
+            .unwrap()
     };
     assert_eq!(kept().await, [(watched.uuid(), "delivered".to_owned())]);
     outbox::sweep(&node.pool).await.unwrap();
     assert_eq!(kept().await.len(), 1);
-    sqlx::query("update state.outbox set ended_at = now() - interval '25 hours'").execute(&database).await.unwrap();
+    sqlx::query("update state.outbox_ended set ended_at = now() - interval '25 hours'")
+        .execute(&database)
+        .await
+        .unwrap();
     outbox::sweep(&node.pool).await.unwrap();
     assert!(kept().await.is_empty());
     node.stop().await;
 }
 
-/// The pending items as the tables have them: which, how often they failed, and how they ended.
+/// The items as the tables have them: which, how often they failed, and how they ended.
 async fn items(database: &PgPool) -> Vec<(Uuid, i32, Option<String>, Position)> {
     sqlx::query_as::<_, (Uuid, i32, Option<String>, i64)>(
-        "select id, jsonb_array_length(failed), outcome, position from state.outbox order by position",
+        "select id, jsonb_array_length(failed), null::text, position from state.outbox
+        union all select id, jsonb_array_length(failed), outcome, position from state.outbox_ended
+        order by position",
     )
     .fetch_all(database)
     .await
@@ -396,5 +404,59 @@ async fn what_may_not_run_now_is_put_off_and_nobody_holds_it(database: PgPool) {
     // Whoever does not hold it puts nothing off.
     outbox::put_off(&node.pool, NodeEpoch::generate(), other, hour).await.unwrap();
     assert_eq!(outbox::leased(&node.pool, node.epoch()).await.unwrap(), [other]);
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = false)]
+async fn what_was_owed_before_an_upgrade_is_still_and_older_nodes_may_not_write(database: PgPool) {
+    let all = || sqlx::migrate!("../migrations").migrations.into_owned();
+    let older = all().into_iter().filter(|migration| migration.version < 12).collect();
+    sqlx::migrate::Migrator::with_migrations(older).run(&database).await.unwrap();
+    let (app, [pending, ended]) = (AppId::generate(), ids());
+    let epoch = NodeEpoch::generate();
+    sqlx::query("insert into live.nodes (epoch, name, version) values ($1, 'old', '0')")
+        .bind(epoch.uuid())
+        .execute(&database)
+        .await
+        .unwrap();
+    // As its committer left them: each item with a copy of what its event says.
+    for (position, item, is_over) in [(1_i64, pending, false), (2, ended, true)] {
+        let new = event(app, Enqueued { is_watched: true, ..owed(item) });
+        sqlx::query(
+            "with event as (
+                insert into log.events (position, id, at, app_id, kind, subject, data, actor, depth, class)
+                values ($1, $2, now(), $3, 'outbox.enqueued', $4, $5::json, $6::json, 2, 'run')
+            ), waits as (
+                insert into live.ready (item, app_id, gate, rank) select $7, $3, $8, $1 where not $9
+            )
+            insert into state.outbox (id, app_id, event, data, actor, depth, enqueued_at, priority, due_at, is_watched,
+                ended_at, outcome, gate, position)
+            values ($7, $3, $2, $5::json, $6::json, 2, now(), 0, now(), true,
+                case when $9 then now() end, case when $9 then 'delivered' end, $8, $1)",
+        )
+        .bind(position)
+        .bind(new.id.uuid())
+        .bind(app.uuid())
+        .bind(&new.subject)
+        .bind(&new.data)
+        .bind(&*new.actor_json)
+        .bind(item.uuid())
+        .bind(script().uuid())
+        .bind(is_over)
+        .execute(&database)
+        .await
+        .unwrap();
+    }
+
+    sqlx::migrate::Migrator::with_migrations(all()).run(&database).await.unwrap();
+    let is_revoked = sqlx::query_scalar::<_, bool>("select revoked_at is not null from live.nodes where epoch = $1");
+    assert!(is_revoked.bind(epoch.uuid()).fetch_one(&database).await.unwrap());
+    let over = sqlx::query_as::<_, (Uuid, String)>("select id, outcome from state.outbox_ended");
+    assert_eq!(over.fetch_all(&database).await.unwrap(), [(ended.uuid(), "delivered".to_owned())]);
+    let node = TestNode::start(&database).await;
+    let claimed = outbox::claim(&node.pool, node.epoch(), &[turn(app, i64::MIN)], 10).await.unwrap();
+    let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
+    assert_eq!((claimed.item.enqueued.item, claimed.item.depth), (pending, 2));
+    finish(&node, pending, vec![delivered(app, pending)]).await.unwrap();
     node.stop().await;
 }

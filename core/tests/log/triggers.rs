@@ -179,22 +179,6 @@ async fn a_disabled_trigger_is_passed_by_and_an_updated_one_goes_by_what_it_says
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_node_that_knows_no_triggers_may_not_append_once_there_is_one(database: PgPool) {
-    let (node, old) = (TestNode::start(&database).await, TestNode::start(&database).await);
-    sqlx::query("update live.nodes set protocol = 0 where epoch = $1")
-        .bind(old.epoch().uuid())
-        .execute(&database)
-        .await
-        .unwrap();
-    let (app, script) = app_with_script(&node).await;
-    old.commit(vec![set(app, "a", "1")]).await.unwrap();
-    trigger(&node, app, script, json!({ "kind": "kv", "collection": "*" })).await;
-    assert_eq!(old.commit(vec![set(app, "a", "2")]).await, Err(CommitError::Revoked));
-    node.stop().await;
-    old.stop().await;
-}
-
-#[sqlx::test(migrations = "../migrations")]
 async fn no_more_than_so_many_of_a_gate_are_leased_to_all_nodes_together(database: PgPool) {
     let (node, other) = (TestNode::start(&database).await, TestNode::start(&database).await);
     let (app, script) = app_with_script(&node).await;

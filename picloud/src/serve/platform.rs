@@ -40,13 +40,16 @@ use super::{housekeeping, outside};
 
 /// A lost claim is found again, so nobody waits for the disk; and claims look things up, however empty the tables were when
 /// their plans were made.
-const CLAIMS: [(&str, &str); 6] = [
+const CLAIMS: [(&str, &str); 8] = [
     ("synchronous_commit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
     ("enable_seqscan", "off"),
     // However many wait: their index has them in order.
     ("enable_bitmapscan", "off"),
     ("enable_sort", "off"),
+    // What was looked up is not looked up twice.
+    ("enable_memoize", "off"),
     ("statement_timeout", "10s"),
 ];
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     event::{cron, queue, trigger},
     id::TriggerId,
-    log::{Position, node::PROTOCOL},
+    log::Position,
 };
 
 /// Other triggers count from here on: whoever has not heard of it is sent back.
@@ -34,14 +34,6 @@ pub(super) async fn created(
         Json(&event.registrant) as _,
         at,
         position.0
-    )
-    .execute(&mut *connection)
-    .await?;
-    // Nodes of a version that knows no triggers would append without matching them. They cannot come back: they do not
-    // know this schema.
-    sqlx::query!(
-        "update live.nodes set revoked_at = clock_timestamp() where protocol < $1 and revoked_at is null",
-        PROTOCOL
     )
     .execute(&mut *connection)
     .await?;

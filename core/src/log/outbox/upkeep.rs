@@ -7,10 +7,13 @@ use sqlx::PgPool;
 /// # Errors
 /// When the database cannot be asked.
 pub async fn sweep(pool: &PgPool) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from state.outbox where ended_at < now() - interval '1 day'").execute(pool).await?;
+    sqlx::query!("delete from state.outbox_ended where ended_at < now() - interval '1 day'").execute(pool).await?;
     sqlx::query!("delete from live.status_token where expires_at < now()").execute(pool).await?;
     // What a deleted app left behind, and what was claimed while it was cancelled.
     sqlx::query!("delete from state.outbox o using state.deleted_app d where d.id = o.app_id").execute(pool).await?;
+    sqlx::query!("delete from state.outbox_ended o using state.deleted_app d where d.id = o.app_id")
+        .execute(pool)
+        .await?;
     sqlx::query!("delete from live.lease l where not exists (select from state.outbox o where o.id = l.item)")
         .execute(pool)
         .await?;
@@ -32,13 +35,12 @@ pub async fn recover(pool: &PgPool) -> Result<u64, sqlx::Error> {
         "with lost as (
             select o.id, o.app_id, o.gate, o.priority, o.due_at
             from state.outbox o
-            where o.ended_at is null
-                and not exists (select from live.ready r where r.item = o.id)
+            where not exists (select from live.ready r where r.item = o.id)
                 and not exists (select from live.delayed d where d.item = o.id)
                 and not exists (select from live.lease l where l.item = o.id)
                 and (o.lane is null or not exists (
                     select from state.outbox b
-                    where b.app_id = o.app_id and b.lane = o.lane and b.ended_at is null and b.position < o.position
+                    where b.app_id = o.app_id and b.lane = o.lane and b.position < o.position
                 ))
             order by o.position
         ), later as (

@@ -29,17 +29,14 @@ pub async fn head(database: &mut PgConnection) -> i64 {
 }
 
 pub async fn pending(database: &mut PgConnection) -> i64 {
-    let pending = sqlx::query_scalar("select count(*) from state.outbox where ended_at is null").fetch_one(database);
+    let pending = sqlx::query_scalar("select count(*) from state.outbox").fetch_one(database);
     // Whoever asks while the database goes away asks again.
     pending.await.unwrap_or(i64::MAX)
 }
 
 pub async fn any_pending(database: &mut PgConnection, choice: u64) -> Option<String> {
     let pending: Vec<sqlx::types::Uuid> =
-        sqlx::query_scalar("select id from state.outbox where ended_at is null order by id")
-            .fetch_all(database)
-            .await
-            .unwrap();
+        sqlx::query_scalar("select id from state.outbox order by id").fetch_all(database).await.unwrap();
     let len = u64::try_from(pending.len()).unwrap();
     let chosen = pending.get(usize::try_from(choice.checked_rem(len)?).unwrap())?;
     Some(picloud_core::id::OutboxId::from(*chosen).to_string())
