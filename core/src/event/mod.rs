@@ -124,8 +124,11 @@ macro_rules! catalogue {
             /// The fields alone, the column `data`: this exact text is what is stored and what is hashed.
             #[must_use]
             pub fn data(&self) -> String {
-                let text = match self { $(Self::$variant(data) => serde_json::to_string(data),)* };
-                text.expect("events are plain data")
+                // Most fit: growing would copy them three times.
+                let mut text = Vec::with_capacity(512);
+                let written = match self { $(Self::$variant(data) => serde_json::to_writer(&mut text, data),)* };
+                written.expect("events are plain data");
+                String::from_utf8(text).expect("JSON is UTF-8")
             }
 
             /// Reads what [`Event::kind`] and [`Event::data`] wrote, in this version or an older one.

@@ -76,9 +76,14 @@ impl Keyring {
     /// # Errors
     /// When the database cannot be asked, or the key is under another master key, also after its file was read again.
     pub async fn app(&self, app: AppId) -> Result<Arc<DataKey>, KeyringError> {
-        if let Some(known) = self.known(app) {
-            return Ok(known);
+        match self.known(app) {
+            Some(known) => Ok(known),
+            // In a box: it is rare, and everything that waits for a key would have room for it.
+            None => Box::pin(self.look_up(app)).await,
         }
+    }
+
+    async fn look_up(&self, app: AppId) -> Result<Arc<DataKey>, KeyringError> {
         loop {
             let forgotten = self.apps(|apps| apps.forgotten);
             let key = Arc::new(self.inner.wrapped.load_or_make(Some(app)).await?);

@@ -47,7 +47,7 @@ impl Default for CommitterConfig {
         Self {
             queue_commits: 4_096,
             queue_bytes: 64 << 20,
-            batch_events: 300,
+            batch_events: 1_000,
             batch_bytes: 1 << 20,
             settle_for: Duration::from_secs(10),
         }

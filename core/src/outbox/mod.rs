@@ -20,7 +20,8 @@ use crate::{
 };
 
 pub use gate::Gate;
-pub use payload::{Kept, Plain, seen, seen_within};
+use payload::seen;
+pub use payload::{Kept, Plain, seen_within};
 pub use replay::{Replay, Replayable, again};
 
 /// An item that is pending, with all that a run of it needs.
@@ -63,14 +64,15 @@ impl Item {
         u16::try_from(self.failed.len()).unwrap_or(u16::MAX - 1) + 1
     }
 
-    /// What happened, as every attempt sees it: with its time, which was not known when the item was made.
+    /// What happened, as every attempt sees it: with its time, which was not known when the item was made, and what more is
+    /// said of it.
     #[must_use]
-    pub fn event(&self) -> Option<Box<RawValue>> {
+    pub fn event(&self, more: &[(&str, &RawValue)]) -> Option<Box<RawValue>> {
         match &self.enqueued.payload {
             Payload::Request(_) => None,
             Payload::Event(event) => {
                 let occurred_at = to_raw_value(&self.enqueued_at).expect("a time is plain data");
-                Some(seen(event, &[("occurred_at", &occurred_at)]))
+                Some(seen(event, &[&[("occurred_at", &*occurred_at)], more].concat()))
             }
         }
     }

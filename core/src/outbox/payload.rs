@@ -131,7 +131,7 @@ impl Plain {
 
 /// What a run finds in `ctx.event`: what happened, and what more is said of it. What is there already stays.
 #[must_use]
-pub fn seen(event: &RawValue, more: &[(&str, &RawValue)]) -> Box<RawValue> {
+pub(super) fn seen(event: &RawValue, more: &[(&str, &RawValue)]) -> Box<RawValue> {
     // Whoever edits a letter may make anything of it.
     let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(event.get()) else {
         return event.to_owned();

@@ -9,11 +9,11 @@ use picloud_core::{
         dead_letter::Reason,
         outbox::{Attempt, Source},
     },
-    id::{InvocationId, VersionId},
+    id::{AppId, DeadLetterId, InvocationId, VersionId},
     keys::{ApartError, KeyringError, Purpose},
     log::{Authority, Commit, CommitError},
-    outbox::{Item, Plain, seen, seen_within},
-    run::{Call, InvocationType, Invoker as _, Program, Record, Request, Unavailable},
+    outbox::{Item, Plain, seen_within},
+    run::{Call, InvocationType, Program, Record, Request, Unavailable},
     trigger::MAX_DEPTH,
 };
 use picloud_projections::{dead_letters, scripts};
@@ -95,7 +95,7 @@ impl DispatcherParts {
                 return Ended::NotBegun;
             }
         };
-        match self.runner.invoke(call).await {
+        match self.runner.run(call).await {
             Ok(_) => Ended::Told,
             Err(Unavailable::Unleased) => {
                 debug!(outbox.item = %item.enqueued.item, "The item was taken away during an attempt");
@@ -122,7 +122,7 @@ impl DispatcherParts {
         let active = script.active.as_ref();
         let wanted = item.enqueued.version.filter(|version| active.is_none_or(|active| active.version != *version));
         if let Some(version) = wanted {
-            let pinned = scripts::version(&self.database, app.id, script.id, version).await?;
+            let pinned = Box::pin(scripts::version(&self.database, app.id, script.id, version)).await?;
             let Some(pinned) = pinned else { return Ok(Found::Nothing(script.name.clone())) };
             let program = Program {
                 app: app.id,
@@ -166,10 +166,13 @@ impl DispatcherParts {
                 (kept.request(), request_id, record)
             }
         };
-        let event = match item.event() {
-            Some(event) => Some(self.event(item, &event).await?),
-            None => None,
-        };
+        let attempt = to_raw_value(&item.attempt()).expect("a number is plain data");
+        let mut event = item.event(&[("attempt", &attempt)]);
+        if let (Some(letter), Some(seen)) = (item.enqueued.handles, &event)
+            && let Some(original) = Box::pin(self.held(item.app, letter)).await?
+        {
+            event = Some(seen_within(seen, "dead_letter", &[("original", &original)]));
+        }
         let (kind, route, actor) = match item.enqueued.source {
             Source::AsyncRoute { route } => (InvocationType::AsyncHttp, Some(route), item.actor.clone()),
             Source::Invoke => (InvocationType::Invoke, None, item.actor.clone()),
@@ -197,26 +200,20 @@ impl DispatcherParts {
         })
     }
 
-    /// `ctx.event` as this attempt sees it; for who takes care of a letter, with what that holds.
-    async fn event(&self, item: &Item, event: &RawValue) -> Result<Box<RawValue>, CannotCall> {
-        let attempt = to_raw_value(&item.attempt()).expect("a number is plain data");
-        let event = seen(event, &[("attempt", &attempt)]);
-        let Some(letter) = item.enqueued.handles else { return Ok(event) };
-        let Some(found) = dead_letters::find(&self.database, item.app, letter).await? else { return Ok(event) };
+    /// What a letter holds, as who takes care of it sees it; none, when it was purged meanwhile.
+    async fn held(&self, app: AppId, letter: DeadLetterId) -> Result<Option<Box<RawValue>>, CannotCall> {
+        let Some(found) = dead_letters::find(&self.database, app, letter).await? else { return Ok(None) };
         let name = letter.to_string();
-        let opened = self.keyring.open_apart(item.app, Purpose::Payload, name.as_bytes(), &found.created.payload).await;
+        let opened = self.keyring.open_apart(app, Purpose::Payload, name.as_bytes(), &found.created.payload).await;
         let json = match opened {
             Ok(json) => json,
             Err(ApartError::Keyring(error)) => return Err(error.into()),
-            // Purged meanwhile: then nothing is left of it.
-            Err(ApartError::Erased | ApartError::CannotOpen(_)) => return Ok(event),
+            Err(ApartError::Erased | ApartError::CannotOpen(_)) => return Ok(None),
         };
-        let Ok(original) = serde_json::from_slice(&json) else { return Ok(event) };
-        let original = match original {
+        Ok(serde_json::from_slice(&json).ok().map(|plain| match plain {
             Plain::Event(event) => event,
             request @ Plain::Request(_) => to_raw_value(&request).expect("requests are plain data"),
-        };
-        Ok(seen_within(&event, "dead_letter", &[("original", &original)]))
+        }))
     }
 
     async fn too_deep(&self, item: &Item) -> Ended {
@@ -258,7 +255,7 @@ impl DispatcherParts {
             error,
             duration_us: 0,
         };
-        let events = match settlement::letter(&self.keyring, item, tried, reason, last).await {
+        let events = match Box::pin(settlement::letter(&self.keyring, item, tried, reason, last)).await {
             Ok(events) => events,
             Err(error) => {
                 warn!(%error, outbox.item = %item.enqueued.item, "Failed to make an item a dead letter");

@@ -35,8 +35,8 @@ use super::{
 };
 use crate::runner::Runner;
 
-/// How many items a node runs at once, computing or waiting.
-pub const PLACES: usize = 256;
+/// How many items a node runs at once, computing or waiting: while the ends of some are committed, as many others run.
+pub const PLACES: usize = 512;
 
 /// How many are claimed at once: more gain nothing and keep others from them.
 const CLAIM: usize = 200;
@@ -324,7 +324,8 @@ impl Dispatcher {
         let gate = Gate::of(&item.enqueued);
         // It may have been paused since it was claimed.
         let (is_paused, is_limited) = (self.waiting.is_paused(gate), self.waiting.is_limited(gate));
-        self.attempts.spawn(async move {
+        // In a box: it is large, and is moved several times before it lies where it runs.
+        self.attempts.spawn(Box::pin(async move {
             let item = Arc::new(item);
             let became = if is_paused { Ended::NotBegun } else { parts.attempt(Arc::clone(&item)).await };
             drop(place);
@@ -349,7 +350,7 @@ impl Dispatcher {
                     put_off(&parts, item.enqueued.item).await;
                 }
             }
-        });
+        }));
     }
 
     async fn give_back(&self, items: &[OutboxId]) {

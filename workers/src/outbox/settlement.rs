@@ -72,7 +72,8 @@ pub async fn failed(
     };
     match item.after_failure(failure.reason, failure.retry, rand::random(), now) {
         Next::Again { due_at } => Ok(vec![outbox::Rescheduled { item: item.enqueued.item, attempt, due_at }.into()]),
-        Next::Letter(reason) => letter(keyring, item, tried, reason, attempt).await,
+        // In a box, as all that is rare and large in what every attempt may come to.
+        Next::Letter(reason) => Box::pin(letter(keyring, item, tried, reason, attempt)).await,
     }
 }
 
@@ -95,7 +96,7 @@ pub async fn letter(
         return Ok(vec![outbox::Exhausted { item: enqueued.item, dead_letter }.into(), ended.into()]);
     }
     let id = DeadLetterId::generate();
-    let plain = match item.event() {
+    let plain = match item.event(&[]) {
         Some(event) => Plain::Event(event),
         None => Plain::open(&enqueued.payload, enqueued.item, &*keyring.app(item.app).await?)?,
     };

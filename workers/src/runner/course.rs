@@ -11,7 +11,7 @@ use picloud_core::{
     },
     run::{Failure, Finished, Unavailable},
 };
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{sync::oneshot, task::yield_now, time::sleep};
 use tracing::{error, warn};
 
 use super::{
@@ -27,6 +27,10 @@ use crate::{
 
 /// A run that read more keys than this contends for whole collections when it has to be repeated.
 const MAX_KEYS_IN_LINE: usize = 64;
+
+/// How often to look whether a short run may be made at once. Most that others have to go first for is over by the next look;
+/// handed to a thread each, short runs would keep others from being made at once in their turn.
+const LOOKS: usize = 8;
 
 /// The longest pause between offers of a run's end to a log that is away.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -75,7 +79,7 @@ impl Course {
     async fn attempt(&mut self) -> Result<Attempt, Unavailable> {
         self.runs += 1;
         if self.runs == 1
-            && let Some(attempt) = self.attempt_here()
+            && let Some(attempt) = self.attempt_here().await
         {
             return Ok(attempt);
         }
@@ -107,9 +111,15 @@ impl Course {
     }
 
     /// Runs the script on this task's thread, when it is its app's turn and the script a short one.
-    fn attempt_here(&self) -> Option<Attempt> {
+    async fn attempt_here(&self) -> Option<Attempt> {
         let Inner { parts, .. } = &*self.inner;
-        parts.pool.here(self.run.call.program.app, || self.run.attempt_here(&self.inner)).flatten()
+        for _ in 0..LOOKS {
+            if let Some(tried) = parts.pool.here(self.run.call.program.app, || self.run.attempt_here(&self.inner)) {
+                return tried;
+            }
+            yield_now().await;
+        }
+        None
     }
 
     /// Waits for something, and meanwhile tells the log that the run began, should it have lasted for long.

@@ -16,7 +16,7 @@ mod setup;
 mod source;
 mod told;
 
-use std::{sync::Arc, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
@@ -104,6 +104,23 @@ impl Runner {
         }
         parts.pool.join(deadline)
     }
+
+    /// Takes a call to its end on the caller's own task, which has to stay until then. A task of its own costs a wake-up or two.
+    ///
+    /// # Errors
+    /// As [`Invoker::invoke`].
+    pub(crate) async fn run(&self, call: Call) -> Result<Finished, Unavailable> {
+        let Inner { courses, .. } = &*self.inner;
+        if courses.is_closed() {
+            return Err(Unavailable::ShuttingDown);
+        }
+        let run = courses.track_future(Arc::clone(&self.inner).run(call));
+        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+            // What it said went to where panics are told.
+            error!("A run panicked");
+            Err(Unavailable::Log)
+        })
+    }
 }
 
 impl Invoker for Runner {
@@ -112,8 +129,9 @@ impl Invoker for Runner {
         if inner.courses.is_closed() {
             return async { Err(Unavailable::ShuttingDown) }.boxed();
         }
-        // A task of its own: whoever asked may go away, the run does not.
-        let task = self.inner.courses.spawn_on(inner.run(call), &self.inner.handle);
+        // A task of its own: whoever asked may go away, the run does not. In a box: it is large, and is moved several times
+        // before it lies where it runs.
+        let task = self.inner.courses.spawn_on(Box::pin(inner.run(call)), &self.inner.handle);
         task.map(|ended| {
             ended.unwrap_or_else(|panic| {
                 error!(%panic, "A run's task ended before the run");
@@ -125,8 +143,14 @@ impl Invoker for Runner {
 
     fn enqueue(&self, owed: Owed) -> BoxFuture<'static, Result<(), Unavailable>> {
         let inner = Arc::clone(&self.inner);
-        // A task of its own, as a run has: a claim of its caller's is settled by it.
-        let task = self.inner.courses.spawn_on(async move { inner.enqueue(owed).await }, &self.inner.handle);
+        let has_claim = owed.call.idempotency.is_some();
+        let enqueued = self.inner.courses.track_future(async move { inner.enqueue(owed).await });
+        if !has_claim {
+            // Nothing is to be settled after it: who goes away has it owed or not, and did not hear of it.
+            return enqueued.boxed();
+        }
+        // A task of its own, as a run has: its caller's claim is settled by it.
+        let task = self.inner.handle.spawn(enqueued);
         task.map(|ended| ended.unwrap_or(Err(Unavailable::Log))).boxed()
     }
 

@@ -104,13 +104,14 @@ impl Sandbox {
             return None;
         }
         let (input, data) = input();
-        let (report, data, is_over) = self.perform(&compiled, program, input, data, Span::Short);
-        if is_over {
-            // Whichever bound it was: the whole run says what it comes to.
-            compiled.was_long();
-            return None;
+        let (report, data, ended_by) = self.perform(&compiled, program, input, data, Span::Short);
+        // Whichever bound it was: the whole run says what it comes to.
+        match ended_by {
+            None => return Some((report, data)),
+            Some(Bound::Time) => compiled.was_late(),
+            Some(Bound::Other) => compiled.was_long(),
         }
-        Some((report, data))
+        None
     }
 
     /// A program that was compiled lately.
@@ -123,7 +124,7 @@ impl Sandbox {
         self.shared.programs.get(&self.shared.library, program)
     }
 
-    /// Runs a compiled program; says, too, whether it was ended by a bound.
+    /// Runs a compiled program; says, too, by which bound it was ended.
     fn perform<D: Data>(
         &self,
         compiled: &Compiled,
@@ -131,7 +132,7 @@ impl Sandbox {
         input: Input,
         data: D,
         span: Span,
-    ) -> (Report, D, bool) {
+    ) -> (Report, D, Option<Bound>) {
         let captured = Arc::clone(&compiled.captured);
         let (deadline, cancelled) = (input.deadline, Arc::clone(&input.cancelled));
         let sandbox = self.clone();
@@ -146,6 +147,13 @@ impl Sandbox {
         });
         finish(outcome)
     }
+}
+
+/// What a run was ended by before it was over.
+enum Bound {
+    /// The clock, which goes on while others compute.
+    Time,
+    Other,
 }
 
 /// A result, and where the script was when it ended.
@@ -174,7 +182,7 @@ fn check_body(limits: &Limits) -> Result<(), Ended> {
     Ok(())
 }
 
-fn finish<D: Data>((result, position): Outcome) -> (Report, D, bool) {
+fn finish<D: Data>((result, position): Outcome) -> (Report, D, Option<Bound>) {
     let mut run = current::leave().expect("the run that was entered is on this thread");
     // The script's values go before the meter stops: `stop` reads the peak, and nothing may grow after it.
     drop(run.context.take());
@@ -183,7 +191,11 @@ fn finish<D: Data>((result, position): Outcome) -> (Report, D, bool) {
     let used = meter::stop();
     // Whatever the interpreter made of it (an error that a native function swallowed, too): over is over.
     // What may not be done may not be done by a longer run either.
-    let is_over = used.over.as_ref().is_some_and(|over| !matches!(over, Over::Forbidden(_)));
+    let ended_by = match used.over {
+        None | Some(Over::Forbidden(_)) => None,
+        Some(Over::TimedOut) => Some(Bound::Time),
+        Some(_) => Some(Bound::Other),
+    };
     let result = match used.over {
         Some(over) => Err(failure::over(over, position)),
         None => result,
@@ -195,7 +207,7 @@ fn finish<D: Data>((result, position): Outcome) -> (Report, D, bool) {
         operations: used.operations,
         peak_memory_bytes: used.peak_memory_bytes,
     };
-    (report, run.into_data(), is_over)
+    (report, run.into_data(), ended_by)
 }
 
 fn never_began(failure: Failure) -> Report {
