@@ -10,6 +10,7 @@ use futures::future::join_all;
 use picloud_core::{
     event::{
         Actor, ActorKind,
+        message::Sent,
         outbox::{Enqueued, Source},
     },
     id::OutboxId,
@@ -18,9 +19,13 @@ use picloud_core::{
     retry::RetryPolicy,
     run::{Record, Request},
 };
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::instance::Instance;
+
+/// As all calls of the benchmark have it.
+const BODY: &str = r#"{"name":"zed","count":7}"#;
 
 /// How many are committed together.
 const AT_ONCE: usize = 1_000;
@@ -28,15 +33,24 @@ const AT_ONCE: usize = 1_000;
 /// How often to say that this node lives: more often than it would be missed.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
+/// What makes an item be owed.
+#[derive(Clone, Copy)]
+pub enum By {
+    /// A call of the asynchronous route: its request and its answer are kept, and somebody may ask what became of it.
+    Call,
+    /// A message to the queue.
+    Message,
+}
+
 /// Makes so many items be owed. Only while the app is paused: otherwise they are run at once.
-pub async fn make(instance: &Instance, count: usize) -> anyhow::Result<()> {
+pub async fn make(instance: &Instance, by: By, count: usize) -> anyhow::Result<()> {
     let node = Node::register(&instance.pool, "bench", "0").await?;
     // Nobody in this process follows the log.
     let (told, mut tail) = mpsc::unbounded_channel();
     let drain = tokio::spawn(async move { while tail.recv().await.is_some() {} });
     let (committer, committing) =
         Committer::start(instance.options.clone(), node.epoch(), CommitterConfig::default(), told, None);
-    let made = commit_all(instance, &committer, node, count).await;
+    let made = commit_all(instance, &committer, node, by, count).await;
     committer.close();
     committing.await?;
     drain.await?;
@@ -44,12 +58,23 @@ pub async fn make(instance: &Instance, count: usize) -> anyhow::Result<()> {
     made
 }
 
-async fn commit_all(instance: &Instance, committer: &Committer, node: Node, count: usize) -> anyhow::Result<()> {
+async fn commit_all(
+    instance: &Instance,
+    committer: &Committer,
+    node: Node,
+    by: By,
+    count: usize,
+) -> anyhow::Result<()> {
     let mut beaten = Instant::now();
     let mut left = count;
     while left > 0 {
         let now = left.min(AT_ONCE);
-        let commits = (0..now).map(|_| committer.commit(commit(instance, node)));
+        let commits = (0..now).map(|_| {
+            committer.commit(match by {
+                By::Call => call(instance, node),
+                By::Message => message(instance, node),
+            })
+        });
         for committed in join_all(commits).await {
             committed.context("failed to make an item be owed")?;
         }
@@ -62,7 +87,14 @@ async fn commit_all(instance: &Instance, committer: &Committer, node: Node, coun
     Ok(())
 }
 
-fn commit(instance: &Instance, node: Node) -> Commit {
+/// The committer finds out what it owes.
+fn message(instance: &Instance, node: Node) -> Commit {
+    let message = RawValue::from_string(BODY.to_owned()).expect("it is JSON");
+    let sent = Sent { queue: "jobs".to_owned(), message, key: None, priority: 0, due_at: None };
+    Commit::new(node.authority(), vec![NewEvent::new(Some(instance.app), &Actor::SYSTEM, sent)])
+}
+
+fn call(instance: &Instance, node: Node) -> Commit {
     let item = OutboxId::generate();
     let headers = [("content-type", "application/json"), ("host", "localhost"), ("content-length", "24")];
     let request = Request {
@@ -70,7 +102,7 @@ fn commit(instance: &Instance, node: Node) -> Commit {
         path: "/later".to_owned(),
         host: "localhost".to_owned(),
         headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        body: r#"{"name":"zed","count":7}"#.into(),
+        body: BODY.into(),
         ..Request::default()
     };
     let enqueued = Enqueued {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Outbox, drain, posts::steady, soak, tables};
+use super::{Outbox, backlog::By, drain, posts::steady, soak, tables};
 use crate::report::{self, Report};
 
 pub async fn measure(outbox: &Outbox<'_>, report: &mut Report) -> anyhow::Result<()> {
@@ -13,7 +13,7 @@ pub async fn measure(outbox: &Outbox<'_>, report: &mut Report) -> anyhow::Result
     let items = outbox.options.items;
     let mut free = vec![];
     for _ in 0..outbox.bench.rounds {
-        free.push(drain::once(outbox, items).await?.per_second);
+        free.push(drain::once(outbox, By::Message, items).await?.per_second);
     }
     let per_second = soak::half_of_what_it_can(outbox).await?;
 
@@ -26,7 +26,7 @@ pub async fn measure(outbox: &Outbox<'_>, report: &mut Report) -> anyhow::Result
     let dead = tables::all(&instance.pool).await?;
     let mut held = vec![];
     for _ in 0..outbox.bench.rounds {
-        held.push(drain::once(outbox, items).await?.per_second);
+        held.push(drain::once(outbox, By::Message, items).await?.per_second);
     }
     sqlx::query("rollback").execute(&mut holder).await?;
     holder.close().await?;
