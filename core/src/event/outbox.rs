@@ -52,6 +52,17 @@ pub enum Payload {
     Event(Box<RawValue>),
 }
 
+impl Payload {
+    /// How long it is, as it is stored.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Request(sealed) => sealed.ciphertext.len(),
+            Self::Event(event) => event.get().len(),
+        }
+    }
+}
+
 /// A payload as it is stored: one of these. Spelt out, for serde refuses what a newer version may say beside a variant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct StoredPayload {

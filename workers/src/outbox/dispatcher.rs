@@ -38,6 +38,9 @@ use crate::runner::Runner;
 /// How many items a node runs at once, computing or waiting: while the ends of some are committed, as many others run.
 pub const PLACES: usize = 512;
 
+/// What an item holds that takes one place. One that holds more takes more of them, if there are more: they are memory.
+const PLACE_BYTES: usize = 64 * 1024;
+
 /// How many are claimed at once: more gain nothing and keep others from them.
 const CLAIM: usize = 200;
 
@@ -318,6 +321,7 @@ impl Dispatcher {
     }
 
     fn start(&self, item: Item, place: OwnedSemaphorePermit) {
+        let place = weighed(&self.places, place, item.enqueued.payload.size_bytes());
         let (parts, running) = (Arc::clone(&self.parts), Arc::clone(&self.running));
         running.lock().insert(item.enqueued.item);
         let (ended, freed) = (self.ending.clone(), Arc::clone(&self.freed));
@@ -358,6 +362,17 @@ impl Dispatcher {
     }
 }
 
+/// The place of an item that holds so much, with as many more as that takes, if they are free.
+fn weighed(places: &Arc<Semaphore>, mut place: OwnedSemaphorePermit, bytes: usize) -> OwnedSemaphorePermit {
+    let more = u32::try_from(bytes / PLACE_BYTES).unwrap_or(u32::MAX);
+    if more > 0
+        && let Ok(more) = Arc::clone(places).try_acquire_many_owned(more)
+    {
+        place.merge(more);
+    }
+    place
+}
+
 /// Its gate is open, but its own script may not run: its trigger is gone, or runs another by now.
 async fn put_off(parts: &DispatcherParts, item: OutboxId) {
     if let Err(error) = outbox::put_off(&parts.database, parts.node.epoch(), item, PUT_OFF).await {
@@ -388,5 +403,24 @@ async fn until(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_much_takes_more_places_while_there_are_more() {
+        let places = Arc::new(Semaphore::new(5));
+        let one = || Arc::clone(&places).try_acquire_owned().expect("a place is free");
+        let small = weighed(&places, one(), PLACE_BYTES - 1);
+        assert_eq!(places.available_permits(), 4);
+        let large = weighed(&places, one(), 2 * PLACE_BYTES);
+        assert_eq!(places.available_permits(), 1);
+        let larger = weighed(&places, one(), 100 * PLACE_BYTES);
+        assert_eq!(places.available_permits(), 0);
+        drop((small, large, larger));
+        assert_eq!(places.available_permits(), 5);
     }
 }

@@ -133,6 +133,7 @@ impl Run {
     /// The event that says that it began.
     pub fn started_event(&self, node: NodeEpoch) -> NewEvent {
         let program = &self.call.program;
+        let request = self.event.is_none().then_some(&*self.request);
         let mut event = self.event(invocation::Started {
             invocation: self.call.invocation,
             script: program.script,
@@ -141,7 +142,7 @@ impl Run {
             route: self.call.route,
             attempt: self.call.item.as_ref().map_or(1, |item| item.attempt()),
             node,
-            recording: self.recorder().request(&self.request, self.now, &self.seed),
+            recording: self.recorder().request(request, self.now, &self.seed),
         });
         event.id = self.started;
         event.cause = self.call.item.as_ref().map(|item| item.event);

@@ -19,9 +19,20 @@ use crate::{
 /// The most that is kept of what a run read and was answered; of more nothing is, for a part would be as good as nothing.
 const MAX_JOURNAL_BYTES: usize = 256 * 1024;
 
-/// What a run was given.
+/// What a run was given. What happened, to one that a trigger made, is in the event that owed it.
 #[derive(Serialize)]
 struct Input<'a> {
+    #[serde(flatten)]
+    came: Option<Came<'a>>,
+    /// The run's clock.
+    now: DateTime<Utc>,
+    /// Hexadecimal.
+    seed: String,
+}
+
+/// A request.
+#[derive(Serialize)]
+struct Came<'a> {
     method: &'a str,
     path: &'a str,
     host: &'a str,
@@ -32,10 +43,6 @@ struct Input<'a> {
     rest: Option<&'a str>,
     #[serde(flatten)]
     body: Body<'a>,
-    /// The run's clock.
-    now: DateTime<Utc>,
-    /// Hexadecimal.
-    seed: String,
 }
 
 /// What a run answered.
@@ -55,17 +62,19 @@ pub(super) struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    /// What came in, and the clock and seed that make the run the same again.
-    pub fn request(&self, request: &Request, now: DateTime<Utc>, seed: &[u8; 32]) -> Option<Sealed> {
+    /// What came in, if anything did, and the clock and seed that make the run the same again.
+    pub fn request(&self, request: Option<&Request>, now: DateTime<Utc>, seed: &[u8; 32]) -> Option<Sealed> {
         self.seal("request", || Input {
-            method: &request.method,
-            path: &request.path,
-            host: &request.host,
-            headers: Headers(&request.headers),
-            query: &request.query,
-            params: &request.params,
-            rest: request.rest.as_deref(),
-            body: Body::of(&request.body, self.record),
+            came: request.map(|request| Came {
+                method: &request.method,
+                path: &request.path,
+                host: &request.host,
+                headers: Headers(&request.headers),
+                query: &request.query,
+                params: &request.params,
+                rest: request.rest.as_deref(),
+                body: Body::of(&request.body, self.record),
+            }),
             now,
             seed: hex::encode(seed),
         })

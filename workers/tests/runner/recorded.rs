@@ -7,7 +7,7 @@ use picloud_core::{
     log::Recorded,
     run::Record,
 };
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::to_raw_value};
 use sqlx::PgPool;
 
 use crate::support::{TestNode, call, kinds, node};
@@ -66,6 +66,21 @@ async fn a_trivial_call_leaves_its_beginning_and_its_end_and_nothing_else(databa
     let went = opened(&node, app, invocation, "response", completed.recording.as_ref().unwrap()).await;
     assert_eq!(went["status"], 200);
     assert_eq!(went["body"], r#"{"greeting":"hello ada"}"#);
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_a_run_that_nobody_called_the_clock_and_the_seed_are_kept(database: PgPool) {
+    let node = node(&database).await;
+    let app = AppId::generate();
+    let mut call = call(app, "ctx.event.n");
+    let invocation = call.invocation;
+    call.event = Some(to_raw_value(&json!({ "n": 7 })).unwrap());
+    assert_eq!(&node.invoke(call).await.unwrap().result.unwrap().body[..], b"7");
+    let events = node.left_by(invocation).await;
+    let came = opened(&node, app, invocation, "request", started(&events).recording.as_ref().unwrap()).await;
+    let kept: Vec<&String> = came.as_object().unwrap().keys().collect();
+    assert_eq!(kept, ["now", "seed"], "what happened is in the event that owed it");
     node.stop().await;
 }
 
