@@ -329,12 +329,13 @@ begin
         )
         select array_agg(o.app_id), array_agg(o.lane) into lane_app, lane_name from over o where o.lane is not null;
 
-        delete from live.lease l where l.item = any (end_item);
         if 'cancelled' = any (end_outcome) then
-            -- These may wait anywhere.
-            delete from live.ready r where r.item = any (end_item);
+            -- These may wait anywhere, and be on their way: from `delayed` to `ready` to `lease`. Whoever moves one holds it until
+            -- it has come there, where the next statement finds it.
             delete from live.delayed d where d.item = any (end_item);
+            delete from live.ready r where r.item = any (end_item);
         end if;
+        delete from live.lease l where l.item = any (end_item);
 
         if cardinality(lane_app) > 0 then
             with next as (

@@ -280,6 +280,36 @@ async fn the_items_of_a_dead_node_are_found_and_nobody_elses(database: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn what_is_cancelled_while_it_is_claimed_is_not_run(database: PgPool) {
+    let node = TestNode::start(&database).await;
+    let app = AppId::generate();
+    let [item] = ids();
+    owe(&node, app, vec![owed(item)]).await;
+    // A claim that is not yet committed.
+    let mut claim = database.begin().await.unwrap();
+    sqlx::query("delete from live.ready where item = $1").bind(item.uuid()).execute(&mut *claim).await.unwrap();
+    sqlx::query("insert into live.lease (item, epoch) values ($1, $2)")
+        .bind(item.uuid())
+        .bind(node.epoch().uuid())
+        .execute(&mut *claim)
+        .await
+        .unwrap();
+    let waits = async {
+        let waiting = "select exists (
+            select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+        )";
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&database).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+        claim.commit().await.unwrap();
+    };
+    let (cancelled, ()) = tokio::join!(node.commit(vec![event(app, Cancelled { item })]), soon(waits));
+    cancelled.unwrap();
+    assert_eq!(finish(&node, item, vec![delivered(app, item)]).await, UNLEASED);
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn what_somebody_may_ask_for_stays_for_a_day_with_how_it_ended(database: PgPool) {
     let node = TestNode::start(&database).await;
     let app = AppId::generate();

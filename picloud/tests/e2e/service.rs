@@ -167,6 +167,14 @@ impl Service {
         self.stderr.borrow().clone()
     }
 
+    /// The name of its right to write, as it has said it.
+    pub fn epoch(&self) -> String {
+        let said = self.said();
+        let told = said.lines().find(|line| line.contains("Node is up")).expect("it says so when it starts");
+        let from = told.find("nod_").expect("the line names it");
+        told[from..].split_whitespace().next().unwrap_or_default().to_owned()
+    }
+
     /// Waits until it says this, and gives everything up to then.
     pub async fn until_it_says(&self, text: &str) -> String {
         let mut stderr = self.stderr.clone();

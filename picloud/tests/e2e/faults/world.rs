@@ -206,10 +206,12 @@ impl World {
                 self.node(node).signal(Signal::CONT);
             }
             Fault::StopNodePastItsLease(node) => {
-                let told = self.node(1 - node).said().len();
+                let epoch = self.node(node).epoch();
                 self.node(node).signal(Signal::STOP);
+                // This one, not one that was killed before.
                 eventually("the other declares it dead", || async {
-                    self.node(1 - node).said()[told..].contains("silent for too long").then_some(())
+                    let said = self.node(1 - node).said();
+                    said.lines().any(|line| line.contains("silent for too long") && line.contains(&epoch)).then_some(())
                 })
                 .await;
                 let mut service = self.nodes[node].take().expect("it runs between two faults");
