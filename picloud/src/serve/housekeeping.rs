@@ -68,9 +68,14 @@ impl House {
         let mut connection = self.database.acquire().await.context("failed to get a connection")?;
         let mut transaction = connection.begin().await?;
         // Of the transaction, so that it works through a pooler too.
-        let leads = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "leads!""#, LEADER_LOCK)
-            .fetch_one(&mut *transaction)
-            .await?;
+        // A leader that was stopped in the middle must not keep others from declaring it dead.
+        let leads = sqlx::query_scalar!(
+            r#"select set_config('idle_in_transaction_session_timeout', '8s', true) is not null
+                and pg_try_advisory_xact_lock($1) as "leads!""#,
+            LEADER_LOCK
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
         if !leads {
             return Ok(());
         }

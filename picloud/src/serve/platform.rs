@@ -40,7 +40,7 @@ use super::{housekeeping, outside};
 
 /// A lost claim is found again, so nobody waits for the disk; and claims look things up, however empty the tables were when
 /// their plans were made.
-const CLAIMS: [(&str, &str); 8] = [
+const CLAIMS: [(&str, &str); 9] = [
     ("synchronous_commit", "off"),
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
@@ -51,6 +51,8 @@ const CLAIMS: [(&str, &str); 8] = [
     // What was looked up is not looked up twice.
     ("enable_memoize", "off"),
     ("statement_timeout", "10s"),
+    // A node that was stopped in the middle must not hold a queue.
+    ("idle_in_transaction_session_timeout", "5s"),
 ];
 
 /// A node at work. Everything in it is shared; [`Platform::stop`] ends it in order.
