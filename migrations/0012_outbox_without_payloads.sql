@@ -1,5 +1,5 @@
--- What is owed is said by its event; the outbox says only what is to be done with it. A second copy of every payload was half
--- of what the outbox cost, and what had ended was copied once more.
+-- What is owed is said by its event; the outbox says only what is to be done with it. A second copy of every payload, and one
+-- more of what had ended, was a third of the WAL of the commits that end items.
 
 -- Nodes of the versions before read and write what goes here: they end.
 update live.nodes set revoked_at = clock_timestamp() where revoked_at is null;
