@@ -162,6 +162,11 @@ pub enum Read {
         /// What was seen.
         version: Position,
     },
+    /// That an item is neither done nor given up.
+    Owed {
+        /// Which.
+        item: OutboxId,
+    },
     /// How an app, or (`None`) the instance, is set up: no event of class `config` after a position.
     Config {
         /// Whose.

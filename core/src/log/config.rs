@@ -35,8 +35,8 @@ pub(super) async fn is_fresh(
                 }
                 continue;
             }
-            // All of them at once, below.
-            Read::DeadLetter { .. } | Read::Kv { .. } | Read::KvRange { .. } => continue,
+            // Letters all at once, below; items are looked at before anything is appended, keys by the append.
+            Read::DeadLetter { .. } | Read::Owed { .. } | Read::Kv { .. } | Read::KvRange { .. } => continue,
         };
         let changed = sqlx::query_scalar!(
             r#"select exists (

@@ -53,11 +53,9 @@ impl Pending {
     /// Configuration is folded, and looked at, by statements of its own: such commits go alone.
     pub fn concerns_config(&self) -> bool {
         self.commit.events.iter().any(|event| event.event.class() == Class::Config)
-            || self
-                .commit
-                .reads
-                .iter()
-                .any(|read| matches!(read, Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. }))
+            || self.commit.reads.iter().any(|read| {
+                matches!(read, Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } | Read::Owed { .. })
+            })
     }
 
     /// Whether it depends on nothing having been written in a range.

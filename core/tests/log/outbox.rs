@@ -10,7 +10,7 @@ use picloud_core::{
     },
     id::{AppId, InvocationId, NodeEpoch, OutboxId, ScriptId},
     log::{
-        Authority, Commit, CommitError, Committed, NewEvent, Position, Rejected,
+        Authority, Commit, CommitError, Committed, NewEvent, Position, Read, Rejected,
         node::revoke,
         outbox::{self, Turn, first_rank},
     },
@@ -488,5 +488,21 @@ async fn what_was_owed_before_an_upgrade_is_still_and_older_nodes_may_not_write(
     let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
     assert_eq!((claimed.item.enqueued.item, claimed.item.depth), (pending, 2));
     finish(&node, pending, vec![delivered(app, pending)]).await.unwrap();
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_over_cannot_be_taken_back(database: PgPool) {
+    let node = TestNode::start(&database).await;
+    let app = AppId::generate();
+    let [item, other] = ids();
+    owe(&node, app, vec![owed(item), owed(other)]).await;
+    let cancel = |items: &[OutboxId]| Commit {
+        reads: items.iter().map(|item| Read::Owed { item: *item }).collect(),
+        ..Commit::new(node.node.authority(), items.iter().map(|item| event(app, Cancelled { item: *item })).collect())
+    };
+    node.committer.commit(cancel(&[item])).await.unwrap();
+    assert_eq!(node.committer.commit(cancel(&[other, item])).await, Err(CommitError::Rejected(Rejected::Stale)));
+    node.committer.commit(cancel(&[other])).await.expect("nothing came of the commit that was refused");
     node.stop().await;
 }

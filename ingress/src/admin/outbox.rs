@@ -7,7 +7,7 @@ use axum::{
 use picloud_core::{
     event::outbox::{Attempt, Cancelled, Source},
     id::{DeadLetterId, OutboxId, ScriptId, VersionId},
-    log::NewEvent,
+    log::{NewEvent, Read},
     retry::RetryPolicy,
 };
 use picloud_projections::{
@@ -23,7 +23,7 @@ use super::{
     page::{self, Page},
     params::Params,
     time::Time,
-    write::{Decided, NoContent, Written, database},
+    write::{Decided, NoContent, Refused, Written, database},
 };
 use crate::problem::{Kind, Problem};
 
@@ -115,15 +115,25 @@ pub(super) async fn cancel(
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
 ) -> Result<Written<NoContent>, Problem> {
-    let item = plane.item(&app, &named).await?;
-    if let Some((outcome, _)) = &item.ended {
-        let detail = format!("the item `{}` is over: it is {outcome}", item.id);
-        return Err(Problem::new(Kind::Conflict, detail).with("state", outcome));
+    let item = plane.item(&app, &named).await?.id;
+    let event = NewEvent::new(Some(app.id), &caller.actor(), Cancelled { item });
+    match plane.append_events(vec![event], vec![Read::Owed { item }]).await {
+        Ok(committed) => {
+            let decided = Decided { app: Some(app.id), position: committed.last, value: () };
+            decided.no_content(&plane).await
+        }
+        Err(Refused::Stale) => {
+            // Outcomes that nobody waits for are not kept beside the log.
+            Err(match plane.item(&app, &named).await.ok().and_then(|item| item.ended) {
+                Some((outcome, _)) => {
+                    let detail = format!("the item `{item}` is over: it is {outcome}");
+                    Problem::new(Kind::Conflict, detail).with("state", outcome)
+                }
+                None => Problem::new(Kind::Conflict, format!("the item `{item}` has just ended; its events say how")),
+            })
+        }
+        Err(refused) => Err(refused.into()),
     }
-    let event = NewEvent::new(Some(app.id), &caller.actor(), Cancelled { item: item.id });
-    let committed = plane.append_events(vec![event], Vec::new()).await?;
-    let decided = Decided { app: Some(app.id), position: committed.last, value: () };
-    decided.no_content(&plane).await
 }
 
 impl AdminPlane {

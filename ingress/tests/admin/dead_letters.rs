@@ -6,13 +6,14 @@ use picloud_core::{
     event::{
         Actor, FailureReason,
         dead_letter::{Created, Reason},
-        outbox::{Attempt, Source},
+        outbox::{Attempt, Enqueued, Source},
     },
     id::{AppId, DeadLetterId, OutboxId, RequestId, RouteId, ScriptId},
     keys::Purpose,
     log::{Commit, NewEvent},
     retry::RetryPolicy,
 };
+use picloud_projections::outbox;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -148,6 +149,16 @@ async fn work_that_is_taken_back_is_over(pool: PgPool) {
     let item = text(&world.owner.post(&format!("{path}/replay"), json!({})).await.is(200)["replay"]);
     let outbox = "/api/v1/admin/apps/shop/outbox";
     assert_eq!(each(&world.owner.get(outbox).await.is(200), "id"), std::slice::from_ref(&item));
+    // Somebody may ask what became of this one.
+    let found =
+        outbox::find(&world.plane.pool, item.parse().expect("an id")).await.expect("an answer").expect("an item");
+    let watched = Enqueued { item: OutboxId::generate(), is_watched: true, ..found.enqueued };
+    let of_watched = format!("{outbox}/{}/cancel", watched.item);
+    let event = NewEvent::new(Some(shop), &Actor::public(RequestId::generate(), None), watched);
+    world.plane.committer.commit(Commit::new(world.plane.node.authority(), vec![event])).await.expect("committed");
+    world.owner.post(&of_watched, Value::Null).await.is(204);
+    assert!(world.owner.post(&of_watched, Value::Null).await.problem(409).ends_with("is over: it is cancelled"));
+
     world.owner.post(&format!("{outbox}/{item}/cancel"), Value::Null).await.is(204);
     assert!(each(&world.owner.get(outbox).await.is(200), "id").is_empty());
     world.owner.post(&format!("{outbox}/{item}/cancel"), Value::Null).await.problem(404);

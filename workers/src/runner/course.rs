@@ -319,7 +319,7 @@ fn keys(turns: &Turns, reads: &[Read]) -> HashSet<Key> {
         Read::Kv { app, collection, .. } | Read::KvRange { app, collection, .. } => {
             Some(turns.key(&(app, "kv", collection)))
         }
-        Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } => None,
+        Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } | Read::Owed { .. } => None,
     };
     reads.iter().filter_map(of).collect()
 }

@@ -3,13 +3,13 @@
 use sqlx::{Connection as _, PgConnection};
 
 use crate::log::{
-    Commit, Position, Rejected,
+    Commit, Position, Read, Rejected,
     batch::{self, Arrays, Verdict, Writer},
-    config,
+    config, settle,
 };
 
-/// Appends a commit that changes configuration or depends on it: the append and the statements that fold it, in one
-/// transaction.
+/// Appends a commit that changes configuration, or depends on what only a statement of its own can tell: the append and the
+/// statements that look and fold, in one transaction.
 pub(super) async fn append(
     connection: &mut PgConnection,
     writer: &Writer,
@@ -36,6 +36,9 @@ async fn append_and_fold(
     commit: &Commit,
     arrays: &Arrays<'_>,
 ) -> Result<Verdict, sqlx::Error> {
+    if !are_owed(connection, &commit.reads).await? {
+        return Ok(Verdict::Refused(vec![(0, Rejected::Stale)]));
+    }
     let verdict = batch::append(connection, writer, arrays.holds_predicates, arrays).await?;
     if let Verdict::Committed { head, at } = verdict {
         let before = Position(head.0 - commit.events.len() as i64);
@@ -47,4 +50,25 @@ async fn append_and_fold(
         }
     }
     Ok(verdict)
+}
+
+/// Whether the items among the reads are not over. Asked first: the append may end these very items.
+async fn are_owed(connection: &mut PgConnection, reads: &[Read]) -> Result<bool, sqlx::Error> {
+    let items = reads.iter().filter_map(|read| if let Read::Owed { item } = read { Some(item.uuid()) } else { None });
+    let items: Vec<_> = items.collect();
+    if items.is_empty() {
+        return Ok(true);
+    }
+    // By a statement of its own: what others append until it is had is to be seen.
+    settle::lock(connection).await?;
+    let is_any_over = sqlx::query_scalar!(
+        r#"select exists (
+            select from unnest($1::uuid[]) as seen (item)
+            where not exists (select from state.outbox o where o.id = seen.item)
+        ) as "over!""#,
+        &items
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(!is_any_over)
 }
