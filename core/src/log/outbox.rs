@@ -144,7 +144,9 @@ async fn claim_with(
             -- Arrays, here and below: joins of these would compare each with each.
             delete from live.ready r where r.item = any (array(select item from wanted)) returning r.item, r.rank
         ), fresh as materialized (
-            select p.item, p.rank from picked p where not exists (select from live.lease l where l.item = p.item)
+            select p.item, p.rank from picked p
+            -- By `offset` kept from becoming a join, which would read all leases that there were.
+            where not exists (select from live.lease l where l.item = p.item offset 0)
         ), leased as (
             insert into live.lease (item, epoch, gate) select f.item, $5, $6 from fresh f
         )
@@ -287,7 +289,9 @@ pub async fn leased(pool: &PgPool, epoch: NodeEpoch) -> Result<Vec<OutboxId>, sq
 pub async fn orphans(pool: &PgPool) -> Result<Vec<Item>, sqlx::Error> {
     let is_any = sqlx::query_scalar!(
         r#"select exists (
-            select from live.lease l join live.nodes n on n.epoch = l.epoch where n.revoked_at is not null
+            select from live.nodes n
+            cross join lateral (select from live.lease l where l.epoch = n.epoch limit 1) l
+            where n.revoked_at is not null
         ) as "exists!""#
     );
     if !is_any.fetch_one(pool).await? {

@@ -6,6 +6,7 @@ mod fold;
 mod idempotency;
 mod increasing;
 mod letters;
+mod lookups;
 mod node;
 mod outbox;
 mod partitions;

@@ -29,11 +29,11 @@ fn script() -> ScriptId {
     ScriptId::from(Uuid::from_u128(1))
 }
 
-fn turn(app: AppId, after: i64) -> Turn {
+pub(super) fn turn(app: AppId, after: i64) -> Turn {
     Turn { app, gate: script().into(), after }
 }
 
-fn owed(item: OutboxId) -> Enqueued {
+pub(super) fn owed(item: OutboxId) -> Enqueued {
     Enqueued {
         item,
         source: Source::Invoke,
@@ -60,11 +60,11 @@ fn in_lane(item: OutboxId, lane: &str) -> Enqueued {
     Enqueued { lane: Some(lane.to_owned()), ..owed(item) }
 }
 
-fn delivered(app: AppId, item: OutboxId) -> NewEvent {
+pub(super) fn delivered(app: AppId, item: OutboxId) -> NewEvent {
     event(app, Delivered { item, attempt: 1, invocation: InvocationId::generate() })
 }
 
-fn rescheduled(app: AppId, item: OutboxId, after: TimeDelta) -> NewEvent {
+pub(super) fn rescheduled(app: AppId, item: OutboxId, after: TimeDelta) -> NewEvent {
     let attempt = Attempt {
         number: 1,
         invocation: None,

@@ -71,7 +71,8 @@ const DEAD_ROWS: i64 = 100_000;
 pub async fn vacuum(pool: &PgPool) -> Result<(), sqlx::Error> {
     let tables = sqlx::query_scalar!(
         r#"select format('%I.%I', schemaname, relname) as "table!" from pg_stat_user_tables
-        where n_dead_tup > $1
+        -- What a long reader keeps from being cleaned up is not tried again and again.
+        where n_dead_tup > $1 and n_ins_since_vacuum > greatest($1, n_dead_tup / 2)
             and (schemaname, relname) in (('state', 'outbox'), ('live', 'ready'), ('live', 'delayed'), ('live', 'lease'))"#,
         DEAD_ROWS
     )
