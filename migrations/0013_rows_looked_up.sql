@@ -6,6 +6,11 @@
 -- it may.) `= any`, and subqueries that `offset 0` keeps apart, leave it no choice; rows that are to be changed are found by
 -- their `ctid`.
 
+-- For the same reason: of two indexes with the id in them, the one that begins with the app looked as good for an id alone,
+-- and was read from end to end.
+drop index state.outbox_by_app;
+create index outbox_by_app on state.outbox (app_id, position);
+
 create or replace function log.commit_batch(
     token uuid,
     -- What the caller remembers from its last append, or null. Worth something only while `token` is still the writer's.

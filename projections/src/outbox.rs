@@ -7,6 +7,7 @@ use picloud_core::{
         outbox::{Attempt, Enqueued},
     },
     id::{AppId, OutboxId},
+    log::Position,
 };
 use sqlx::{PgPool, types::Json};
 use uuid::Uuid;
@@ -18,6 +19,8 @@ pub struct Pending {
     pub id: OutboxId,
     /// Whose.
     pub app: AppId,
+    /// Where the log says that it is owed.
+    pub position: Position,
     /// What it is.
     pub enqueued: Enqueued,
     /// Who made it be owed.
@@ -41,6 +44,7 @@ pub struct Pending {
 struct Row {
     id: Uuid,
     app_id: Uuid,
+    position: i64,
     data: Json<Enqueued>,
     actor: Json<Actor>,
     enqueued_at: DateTime<Utc>,
@@ -58,6 +62,7 @@ impl From<Row> for Pending {
         Self {
             id: row.id.into(),
             app: row.app_id.into(),
+            position: Position(row.position),
             enqueued: row.data.0,
             actor: row.actor.0,
             enqueued_at: row.enqueued_at,
@@ -84,7 +89,7 @@ pub async fn find(pool: &PgPool, item: OutboxId) -> Result<Option<Pending>, sqlx
             union all
             select id, app_id, position, due_at, failed, outcome, ended_at from state.outbox_ended where id = $1
         )
-        select o.id as "id!", o.app_id as "app_id!", e.data as "data: Json<Enqueued>", e.actor as "actor: Json<Actor>",
+        select o.id as "id!", o.app_id as "app_id!", o.position as "position!", e.data as "data: Json<Enqueued>", e.actor as "actor: Json<Actor>",
             e.at as enqueued_at, o.due_at as "due_at!", o.failed as "failed!: Json<Vec<Attempt>>",
             exists (select from live.lease l where l.item = o.id) as "is_running!",
             o.outcome, o.ended_at,
@@ -98,28 +103,23 @@ pub async fn find(pool: &PgPool, item: OutboxId) -> Result<Option<Pending>, sqlx
     Ok(row.map(Pending::from))
 }
 
-/// An app's items that have not ended, those that were owed first at the front, after one of them.
+/// An app's items that have not ended, those that were owed first at the front, after a place in the log.
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn list(
-    pool: &PgPool,
-    app: AppId,
-    after: Option<OutboxId>,
-    limit: usize,
-) -> Result<Vec<Pending>, sqlx::Error> {
+pub async fn list(pool: &PgPool, app: AppId, after: Position, limit: usize) -> Result<Vec<Pending>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select o.id, o.app_id, e.data as "data: Json<Enqueued>", e.actor as "actor: Json<Actor>", e.at as enqueued_at,
+        r#"select o.id, o.app_id, o.position, e.data as "data: Json<Enqueued>", e.actor as "actor: Json<Actor>", e.at as enqueued_at,
             o.due_at, o.failed as "failed: Json<Vec<Attempt>>",
             exists (select from live.lease l where l.item = o.id) as "is_running!",
             null::text as outcome, null::timestamptz as ended_at, null::text as dead_error, null::bytea as token_hash
         from state.outbox o join log.run e on e.position = o.position
-        where o.app_id = $1 and ($2::uuid is null or o.id > $2)
-        order by o.id
+        where o.app_id = $1 and o.position > $2
+        order by o.position
         limit $3"#,
         app.uuid(),
-        after.map(Uuid::from),
+        after.0,
         limit as i64
     )
     .fetch_all(pool)

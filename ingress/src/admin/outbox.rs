@@ -7,7 +7,7 @@ use axum::{
 use picloud_core::{
     event::outbox::{Attempt, Cancelled, Source},
     id::{DeadLetterId, OutboxId, ScriptId, VersionId},
-    log::{NewEvent, Read},
+    log::{NewEvent, Position, Read},
     retry::RetryPolicy,
 };
 use picloud_projections::{
@@ -85,17 +85,13 @@ pub(super) async fn list(
     Params(wanted): Params<page::Wanted>,
 ) -> Result<Answer<Page<ItemForm>>, Problem> {
     let limit = page::limit(wanted.limit)?;
-    let after = wanted.cursor.as_deref().map(|cursor| {
-        page::after(cursor)?.parse().map_err(|_| {
-            let detail = format!("`{}` is not a cursor of this list: begin anew without one", short(cursor));
-            Problem::new(Kind::InvalidInput, detail).field("cursor")
-        })
-    });
-    let found = outbox::list(&plane.pool, app.id, after.transpose()?, limit + 1).await;
+    let key = plane.cursor_key(Some(app.id)).await?;
+    let after = wanted.cursor.as_deref().map(|cursor| plane.open(&key, "cursor", cursor)).transpose()?;
+    let found = outbox::list(&plane.pool, app.id, after.unwrap_or(Position::ZERO), limit + 1).await;
     let mut items = found.map_err(|error| database(&error))?;
     let has_more = items.len() > limit;
     items.truncate(limit);
-    let cursor = items.last().filter(|_| has_more).map(|item| page::cursor(&item.id.to_string()));
+    let cursor = items.last().filter(|_| has_more).map(|item| plane.seal(&key, item.position));
     Ok(Answer(Page { items: items.into_iter().map(|item| ItemForm::of(&app, item)).collect(), cursor }))
 }
 

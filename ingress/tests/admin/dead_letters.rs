@@ -156,6 +156,12 @@ async fn work_that_is_taken_back_is_over(pool: PgPool) {
     let of_watched = format!("{outbox}/{}/cancel", watched.item);
     let event = NewEvent::new(Some(shop), &Actor::public(RequestId::generate(), None), watched);
     world.plane.committer.commit(Commit::new(world.plane.node.authority(), vec![event])).await.expect("committed");
+    let page = world.owner.get(&format!("{outbox}?limit=1")).await.is(200);
+    assert_eq!(each(&page, "id"), std::slice::from_ref(&item));
+    let rest = world.owner.get(&format!("{outbox}?cursor={}", text(&page["cursor"]))).await.is(200);
+    assert_eq!((each(&rest, "id").len(), &rest["cursor"]), (1, &Value::Null));
+    assert_ne!(each(&rest, "id"), std::slice::from_ref(&item));
+    assert!(world.owner.get(&format!("{outbox}?cursor=x")).await.problem(422).contains("`x` is not a cursor"));
     world.owner.post(&of_watched, Value::Null).await.is(204);
     assert!(world.owner.post(&of_watched, Value::Null).await.problem(409).ends_with("is over: it is cancelled"));
 
