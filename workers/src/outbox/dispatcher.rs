@@ -137,11 +137,12 @@ impl Dispatcher {
                 () = stop.cancelled() => break,
                 Some(Handed { item, place }) = handed.recv() => self.start(item, place),
                 Some((app, gate)) = self.ended.recv() => self.has_ended(app, gate),
+                // Before what happens: however much that is, what is paused has to be known.
+                Ok(()) = changes.changed() => self.learn(),
                 events = next(&mut log) => match events {
                     Some(events) => self.hear(&events),
                     None => break,
                 },
-                Ok(()) = changes.changed() => self.learn(),
                 () = until(due) => self.promote().await,
                 () = until(self.patience) => self.patience = None,
                 () = freed.notified(), if self.patience.is_none() && !self.waiting.is_empty() => {
