@@ -5,7 +5,7 @@ use std::time::Duration;
 use picloud_core::{
     event::FailureReason,
     keys::Keyring,
-    log::{Commit, CommitError, Committer, Node, outbox},
+    log::{Commit, CommitError, Committer, Node, Read, Rejected, outbox},
     run::Failure,
 };
 use picloud_projections::setup::Setup;
@@ -38,6 +38,7 @@ pub async fn take_over(
     setup: &Setup,
 ) -> Result<usize, TakeOverError> {
     let orphans = outbox::orphans(pool).await?;
+    let mut taken = 0;
     for item in &orphans {
         let app = setup.apps.get(&item.app);
         let script = app.and_then(|app| app.scripts.iter().find(|script| script.id == item.enqueued.script));
@@ -64,7 +65,13 @@ pub async fn take_over(
             }
         };
         let events = events.into_iter().map(|event| about(item, event)).collect();
-        committer.commit(Commit::new(node.authority(), events)).await?;
+        // Somebody may have cancelled it since it was looked up.
+        let reads = vec![Read::Owed { item: item.enqueued.item }];
+        match committer.commit(Commit { reads, ..Commit::new(node.authority(), events) }).await {
+            Ok(_) => taken += 1,
+            Err(CommitError::Rejected(Rejected::Stale)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(orphans.len())
+    Ok(taken)
 }
