@@ -292,6 +292,14 @@ impl Data for Nothing {
         Err(DataError::Unavailable)
     }
 
+    fn broadcast(&mut self, _: &str, _: Box<serde_json::value::RawValue>) -> Result<(), DataError> {
+        Err(DataError::Unavailable)
+    }
+
+    fn subscriber_token(&mut self, _: &picloud_core::keys::Grant) -> Result<String, DataError> {
+        Err(DataError::Unavailable)
+    }
+
     fn publish(&mut self, _: &str, _: Box<serde_json::value::RawValue>) -> Result<(), DataError> {
         Err(DataError::Unavailable)
     }

@@ -18,4 +18,5 @@ pub mod retry;
 pub mod routing;
 pub mod run;
 pub mod schedule;
+pub mod topic;
 pub mod trigger;

@@ -21,6 +21,22 @@ pub fn is_topic(text: &str) -> bool {
     text.len() <= MAX_TOPIC_BYTES && text.split('.').all(is_name)
 }
 
+/// Whether it asks for topics: one, all below one (`prefix.*`), or all (`*`).
+#[must_use]
+pub fn is_topic_pattern(text: &str) -> bool {
+    match text.strip_suffix('*') {
+        None => is_topic(text),
+        Some("") => true,
+        Some(prefix) => prefix.strip_suffix('.').is_some_and(is_topic),
+    }
+}
+
+/// What is to be said of a text that is no such thing.
+#[must_use]
+pub fn no_topic_pattern(text: &str) -> String {
+    format!("`{text}` is no topic: give names ({RULE}) joined by dots, `prefix.*` or `*`")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +54,11 @@ mod tests {
         assert!(!is_topic("orders..paid"));
         assert!(!is_topic(".orders"));
         assert!(!is_topic(&vec!["x".repeat(63); 5].join(".")));
+        for pattern in ["orders", "orders.*", "orders.paid.*", "*"] {
+            assert!(is_topic_pattern(pattern), "{pattern}");
+        }
+        for no_pattern in ["", "**", ".*", "orders*", "orders.", "*.paid", "orders.*.paid"] {
+            assert!(!is_topic_pattern(no_pattern), "{no_pattern}");
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod data_plane;
 pub mod health;
 pub mod problem;
 pub mod proxies;
+pub mod realtime;
 pub mod request_id;
 pub mod server;
 

@@ -21,6 +21,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -45,6 +46,8 @@ pub struct ServerLimits {
     pub max_header_bytes: usize,
     /// Requests at once on one HTTP/2 connection.
     pub max_concurrent_streams: u32,
+    /// How long what was sent may wait for the client to take it: one that is gone, or does not read, is cut then.
+    pub stalled_timeout: Duration,
     /// How long what has begun may take to end when the server stops.
     pub drain_timeout: Duration,
 }
@@ -57,6 +60,7 @@ impl Default for ServerLimits {
             max_headers: 100,
             max_header_bytes: 64 * 1024,
             max_concurrent_streams: 200,
+            stalled_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -150,6 +154,10 @@ impl Serving {
         // Small answers must not wait for the client's delayed acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "Failed to set TCP_NODELAY");
+        }
+        // The kernel knows best: what was sent and not acknowledged, or could not be sent for want of room over there.
+        if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(self.limits.stalled_timeout)) {
+            debug!(%error, "Failed to set TCP_USER_TIMEOUT");
         }
         let begun = Arc::new(AtomicBool::new(false));
         let service = {

@@ -7,6 +7,7 @@ pub mod letters;
 pub mod outbox;
 pub mod pool;
 mod recorded;
+mod redact;
 pub mod runner;
 pub mod sandbox;
 pub mod schedule;

@@ -24,6 +24,7 @@ pub mod queue;
 pub mod route;
 pub mod script;
 pub mod session;
+pub mod topic;
 pub mod trigger;
 
 mod actor;
@@ -198,6 +199,9 @@ catalogue! {
     QueueConfigured(queue::Configured) = "queue.configured", Config;
     QueuePaused(queue::Paused) = "queue.paused", Config;
     QueueResumed(queue::Resumed) = "queue.resumed", Config;
+    TopicRegistered(topic::Registered) = "topic.registered", Config;
+    TopicDeleted(topic::Deleted) = "topic.deleted", Config;
+    TopicKeyRotated(topic::KeyRotated) = "topic.key_rotated", Config;
     ApiKeyMinted(api_key::Minted) = "api_key.minted", Config;
     ApiKeyRevoked(api_key::Revoked) = "api_key.revoked", Config;
     KvSet(kv::Set) = "kv.set", Data;

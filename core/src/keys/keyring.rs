@@ -8,7 +8,7 @@ use std::{
 
 use sqlx::PgPool;
 
-use super::{DataKey, MasterKey, MasterKeyError, wrapped::WrappedKeys};
+use super::{CannotOpen, DataKey, MasterKey, MasterKeyError, topic_keys::TopicKeys, wrapped::WrappedKeys};
 use crate::{
     event::master_key::Rotated,
     id::{AppId, DataKeyId},
@@ -23,6 +23,9 @@ pub enum KeyringError {
     /// The master key could not be read again, or not be replaced.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
+    /// A secret that is kept for an app cannot be read.
+    #[error(transparent)]
+    CannotOpen(#[from] CannotOpen),
     /// The key is under another master key.
     #[error(
         "the master key in {file} (fingerprint {fingerprint}) does not fit this database: data key {key} is under another. \
@@ -51,6 +54,7 @@ struct Inner {
     wrapped: WrappedKeys,
     instance: Arc<DataKey>,
     apps: RwLock<Apps>,
+    topic_keys: TopicKeys,
 }
 
 impl Keyring {
@@ -61,7 +65,9 @@ impl Keyring {
     pub async fn open(master: MasterKey, pool: PgPool) -> Result<Self, KeyringError> {
         let wrapped = WrappedKeys::new(master, pool);
         let instance = Arc::new(wrapped.load_or_make(None).await?);
-        Ok(Self { inner: Arc::new(Inner { wrapped, instance, apps: RwLock::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner { wrapped, instance, apps: RwLock::default(), topic_keys: TopicKeys::default() }),
+        })
     }
 
     /// The instance's own key.
@@ -113,6 +119,7 @@ impl Keyring {
     /// Lets go of an app's key that another node has erased.
     pub fn forget(&self, app: AppId) {
         self.change_apps(|apps| apps.forget(app));
+        self.forget_topic_key(app);
     }
 
     /// Makes a new master key, wraps all data keys with it, and puts it in the place of the one before. The data keys stay
@@ -140,6 +147,10 @@ impl Keyring {
     #[must_use]
     pub fn master_fingerprint(&self) -> String {
         self.inner.wrapped.master().fingerprint().to_owned()
+    }
+
+    pub(super) fn topic_keys(&self) -> &TopicKeys {
+        &self.inner.topic_keys
     }
 
     pub(super) fn pool(&self) -> &PgPool {

@@ -10,6 +10,8 @@ mod data_key;
 mod keyring;
 mod master;
 mod master_file;
+mod topic_key;
+mod topic_keys;
 mod wrapped;
 
 pub use apart::ApartError;
@@ -18,3 +20,4 @@ pub use data_key::{CannotOpen, DataKey, Purpose, Sealed};
 pub use keyring::{Keyring, KeyringError};
 pub use master::MasterKey;
 pub use master_file::MasterKeyError;
+pub use topic_key::{Grant, InvalidToken, TopicKey};

@@ -61,7 +61,7 @@ impl WrappedKeys {
     pub(super) async fn erase(&self, app: AppId) -> Result<bool, KeyringError> {
         // What is under it cannot be read any more and is of no use to anyone.
         let erased = sqlx::query!(
-            "delete from live.secret_material where kind in ('data_key', 'letter_key') and app_id = $1",
+            "delete from live.secret_material where kind in ('data_key', 'letter_key', 'app_secret') and app_id = $1",
             Uuid::from(app)
         )
         .execute(&self.pool)

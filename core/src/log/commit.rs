@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Position;
+use super::{Broadcast, Position};
 use crate::{
     event::{Actor, Event},
     id::{AppId, DeadLetterId, EventId, InvocationId, NodeEpoch, OutboxId, TriggerId},
@@ -23,18 +23,21 @@ pub struct Commit {
     pub outcome: Option<Outcome>,
     /// Who may ask what becomes of an item that it makes be owed.
     pub status_token: Option<StatusToken>,
+    /// What is told to whoever listens once it is made, and is stored nowhere.
+    pub broadcasts: Vec<Broadcast>,
 }
 
 impl Commit {
     /// A commit that depends on nothing it has read.
     #[must_use]
     pub const fn new(authority: Authority, events: Vec<NewEvent>) -> Self {
-        Self { events, reads: Vec::new(), authority, outcome: None, status_token: None }
+        Self { events, reads: Vec::new(), authority, outcome: None, status_token: None, broadcasts: Vec::new() }
     }
 
     /// How much of a batch it takes.
     pub(super) fn size_bytes(&self) -> usize {
-        self.events.iter().map(NewEvent::size_bytes).sum()
+        let broadcasts = self.broadcasts.iter().map(|broadcast| broadcast.message.get().len());
+        self.events.iter().map(NewEvent::size_bytes).chain(broadcasts).sum()
     }
 
     /// Whose turn it counts as when commits of several apps wait.

@@ -7,6 +7,7 @@ mod accounts;
 mod dead_letters;
 mod http_exceptions;
 mod jobs;
+mod topics;
 mod triggers;
 
 use chrono::{DateTime, Utc};
@@ -95,6 +96,8 @@ pub(super) async fn fold(
         Event::QueueConfigured(event) => triggers::queue_configured(connection, app, event, position, at).await,
         Event::QueuePaused(event) => triggers::queue_paused(connection, app, &event.queue, true, position, at).await,
         Event::QueueResumed(event) => triggers::queue_paused(connection, app, &event.queue, false, position, at).await,
+        Event::TopicRegistered(event) => topics::registered(connection, app, event, position, at).await,
+        Event::TopicDeleted(event) => topics::deleted(connection, app, event).await,
         Event::RouteBound(route::Bound { route, definition })
         | Event::RouteUpdated(route::Updated { route, definition }) => {
             route_defined(connection, app, route.uuid(), definition, position, at).await
@@ -128,8 +131,9 @@ pub(super) async fn fold(
         Event::JobProgressed(event) => jobs::progressed(connection, event, position, at).await,
         Event::JobCancellationRequested(event) => jobs::to_be_cancelled(connection, new, event, position).await,
         Event::JobEnded(event) => jobs::ended(connection, event, position, at).await,
-        // The file is the state.
+        // Files and secrets are the state.
         Event::MasterKeyRotated(_)
+        | Event::TopicKeyRotated(_)
         | Event::MessagePublished(_)
         | Event::MessageSent(_)
         | Event::OutboxRescheduled(_)

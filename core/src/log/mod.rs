@@ -8,6 +8,7 @@
 //! Nobody but the committer writes the schemas `log` and `state`.
 
 mod batch;
+mod broadcast;
 mod commit;
 mod committer;
 mod config;
@@ -30,6 +31,7 @@ mod tail;
 mod triggers;
 mod trouble;
 
+pub use broadcast::Broadcast;
 pub use commit::{
     Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected, StatusToken,
 };

@@ -3,6 +3,8 @@
 //! The log has many leaves and most questions concern few of them: a plan over the parent would have to open every one, so
 //! queries here name the leaves of the segments they need.
 
+mod published;
+
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
@@ -14,6 +16,8 @@ use crate::{
     event::{Class, Event, Undecodable},
     id::{AppId, EventId},
 };
+
+pub use published::Published;
 
 /// Why events could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -132,12 +136,16 @@ impl Reader {
     ) -> Result<Vec<Recorded>, ReadError> {
         match self.list_known(filter, direction, after, up_to, limit).await {
             Err(ReadError::Database(error)) if is_undefined_table(&error) => {
-                // A leaf was dropped since its segment was looked up.
-                *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new([]);
+                self.forget_segments();
                 self.list_known(filter, direction, after, up_to, limit).await
             }
             listed => listed,
         }
+    }
+
+    /// A leaf was dropped since its segment was looked up.
+    fn forget_segments(&self) {
+        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new([]);
     }
 
     async fn list_known(
@@ -148,8 +156,7 @@ impl Reader {
         up_to: Position,
         limit: usize,
     ) -> Result<Vec<Recorded>, ReadError> {
-        let mut segments: Vec<Segment> = self.segments(up_to).await?.to_vec();
-        segments.retain(|segment| segment.low <= up_to.0 && segment.high > after.0 + 1);
+        let mut segments = self.segments_between(after, up_to).await?;
         if direction == Direction::Backward {
             segments.reverse();
         }
@@ -195,6 +202,17 @@ impl Reader {
         .fetch_optional(&self.pool)
         .await?;
         row.as_ref().map(decode).transpose()
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Those with events after one position up to another, oldest first.
+    async fn segments_between(&self, after: Position, up_to: Position) -> Result<Vec<Segment>, sqlx::Error> {
+        let mut segments = self.segments(up_to).await?.to_vec();
+        segments.retain(|segment| segment.low <= up_to.0 && segment.high > after.0 + 1);
+        Ok(segments)
     }
 
     async fn segments(&self, up_to: Position) -> Result<Arc<[Segment]>, sqlx::Error> {

@@ -22,7 +22,8 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    NewEvent, Position, Recorded,
+    Broadcast, NewEvent, Position, Recorded,
+    broadcast::{Pieces, send_on},
     read::{ReadError, Reader},
 };
 use crate::id::NodeEpoch;
@@ -52,11 +53,13 @@ pub struct Appended {
     pub(super) at: DateTime<Utc>,
     /// The events of its commits, in order.
     pub(super) commits: Vec<Vec<NewEvent>>,
+    /// What is to be told with them, and not kept.
+    pub(super) broadcasts: Vec<Broadcast>,
 }
 
 impl From<Appended> for Batch {
     fn from(appended: Appended) -> Self {
-        let Appended { before, at, commits } = appended;
+        let Appended { before, at, commits, broadcasts: _ } = appended;
         let events = commits.into_iter().flatten().enumerate();
         let recorded = events.map(|(n, event)| Recorded { position: before.plus(n + 1), at, event: Arc::new(event) });
         Self::new(recorded.collect())
@@ -102,6 +105,7 @@ pub enum TailHealth {
 pub struct Tail {
     // Weak: when the task is gone, whoever follows is to hear of it.
     sender: broadcast::WeakSender<Batch>,
+    broadcasts: broadcast::WeakSender<Arc<Broadcast>>,
     position: watch::Receiver<Position>,
     reader: Reader,
     shared: Arc<Shared>,
@@ -144,9 +148,19 @@ impl Tail {
         let (sender, _) = broadcast::channel(RING);
         let (position, watched) = watch::channel(head);
         let shared = Arc::new(Shared::default());
-        let tail =
-            Self { sender: sender.downgrade(), position: watched, reader: reader.clone(), shared: Arc::clone(&shared) };
-        let task = Task { pool, listen, own: epoch.uuid().to_string(), reader, sender, position, shared };
+        let (broadcasts, _) = broadcast::channel(RING);
+        let tail = Self {
+            sender: sender.downgrade(),
+            broadcasts: broadcasts.downgrade(),
+            position: watched,
+            reader: reader.clone(),
+            shared: Arc::clone(&shared),
+        };
+        // Full, it holds up nobody: what is not kept may be lost.
+        let (to_others, wanted) = mpsc::channel(RING);
+        tokio::spawn(send_on(pool.clone(), epoch, wanted));
+        let own = epoch.uuid().to_string();
+        let task = Task { pool, listen, own, reader, sender, broadcasts, to_others, position, shared };
         Ok((tail, tokio::spawn(task.run(local))))
     }
 
@@ -168,6 +182,12 @@ impl Tail {
     pub fn subscribe(&self) -> broadcast::Receiver<Batch> {
         // The task is gone: so is the other end of what is handed out.
         self.sender.upgrade().map_or_else(|| broadcast::channel(1).1, |sender| sender.subscribe())
+    }
+
+    /// What is broadcast from now on, here and on other nodes. Who falls behind misses some.
+    #[must_use]
+    pub fn broadcasts(&self) -> broadcast::Receiver<Arc<Broadcast>> {
+        self.broadcasts.upgrade().map_or_else(|| broadcast::channel(1).1, |sender| sender.subscribe())
     }
 
     /// All that comes after a position: first from the log, then live, without gap or duplicate.
@@ -273,6 +293,8 @@ struct Task {
     own: String,
     reader: Reader,
     sender: broadcast::Sender<Batch>,
+    broadcasts: broadcast::Sender<Arc<Broadcast>>,
+    to_others: mpsc::Sender<Arc<Broadcast>>,
     position: watch::Sender<Position>,
     shared: Arc<Shared>,
 }
@@ -289,11 +311,17 @@ impl Task {
             tokio::select! {
                 biased;
                 batch = local.recv() => match batch {
-                    Some(appended) => self.local(appended.into()).await,
+                    Some(mut appended) => {
+                        let broadcasts = std::mem::take(&mut appended.broadcasts);
+                        self.local(appended.into()).await;
+                        self.broadcast(broadcasts);
+                    }
                     None => break,
                 },
                 Some(heard) = wakes.recv() => match heard {
                     Heard::Head(head) => self.catch_up(head).await,
+                    // Nobody listens: fine.
+                    Heard::Broadcast(broadcast) => _ = self.broadcasts.send(Arc::new(broadcast)),
                     Heard::Reconnected => {
                         self.look().await;
                         self.ping().await;
@@ -329,6 +357,14 @@ impl Task {
         } else {
             // Something before it could not be read, or a part of it was told already.
             self.catch_up(last).await;
+        }
+    }
+
+    fn broadcast(&self, broadcasts: Vec<Broadcast>) {
+        for broadcast in broadcasts {
+            let broadcast = Arc::new(broadcast);
+            let _ = self.to_others.try_send(Arc::clone(&broadcast));
+            let _ = self.broadcasts.send(broadcast);
         }
     }
 

@@ -45,7 +45,8 @@ impl Pattern {
     }
 
     /// Whether it asks for all that another asks for.
-    fn covers(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
         match (self.prefix(), other.prefix()) {
             (Some(prefix), Some(longer)) => longer.starts_with(prefix),
             (None, Some(_)) => false,

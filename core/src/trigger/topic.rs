@@ -28,17 +28,10 @@ impl Kind for Topic {
 
     fn check(&self) -> Result<(), Invalid> {
         let asked = self.topic.as_str();
-        let is_subtree = self.topic.prefix().is_some_and(|prefix| match prefix.strip_suffix('.') {
-            Some(parent) => name::is_topic(parent),
-            None => prefix.is_empty(),
-        });
-        if is_subtree || name::is_topic(asked) {
+        if name::is_topic_pattern(asked) {
             return Ok(());
         }
-        Err(Invalid::new(
-            "topic",
-            format!("`{asked}` is no topic: give names ({}) joined by dots, `prefix.*` or `*`", name::RULE),
-        ))
+        Err(Invalid::new("topic", name::no_topic_pattern(asked)))
     }
 
     fn owes(&self, _: TriggerId, event: &Event) -> Option<Owes> {

@@ -16,7 +16,7 @@ use super::{
         self,
         contract::{self, Contract},
     },
-    outbox, pages, queues, routes, scripts, session, triggers,
+    outbox, pages, queues, routes, scripts, session, subscribers, topics, triggers,
 };
 
 /// What a caller must hold.
@@ -87,9 +87,9 @@ macro_rules! endpoints {
 }
 
 use Capability::{
-    AppAdmin, AppDeadLetterManage, AppInvoke, AppKvRead, AppManageDomains, AppManageTriggers, AppQueueManage, AppRead,
-    AppReadLog, AppWriteRoute, AppWriteScript, InstanceCreateApp, InstanceManageAccounts, InstanceManageSettings,
-    InstanceReadLog,
+    AppAdmin, AppDeadLetterManage, AppInvoke, AppKvRead, AppManageDomains, AppManageTopics, AppManageTriggers,
+    AppQueueManage, AppRead, AppReadLog, AppTopicPublish, AppWriteRoute, AppWriteScript, InstanceCreateApp,
+    InstanceManageAccounts, InstanceManageSettings, InstanceReadLog,
 };
 use Requires::{App, Deploy, Instance, Nothing, Principal};
 
@@ -305,6 +305,21 @@ endpoints! {
     POST "/api/v1/admin/apps/{app}/queues/{queue}/pause", App(AppQueueManage), queues::pause, or 422;
     /// Lets the messages of a queue be taken again.
     POST "/api/v1/admin/apps/{app}/queues/{queue}/resume", App(AppQueueManage), queues::resume, or 422;
+
+    /// Lists the topics of which something is said.
+    GET "/api/v1/admin/apps/{app}/topics", App(AppRead), topics::list;
+    /// Shows what is said of a topic.
+    GET "/api/v1/admin/apps/{app}/topics/{topic}", App(AppRead), topics::show;
+    /// Says who may listen to a topic, or to all below one, from outside.
+    PUT "/api/v1/admin/apps/{app}/topics/{topic}", App(AppManageTopics), topics::register;
+    /// Takes back what is said of a topic.
+    DELETE "/api/v1/admin/apps/{app}/topics/{topic}", App(AppManageTopics), topics::delete;
+    /// Publishes a message to a topic.
+    POST "/api/v1/admin/apps/{app}/topics/{topic}/publish", App(AppTopicPublish), subscribers::publish;
+    /// Makes a token with which topics can be listened to.
+    POST "/api/v1/admin/apps/{app}/subscriber_tokens", App(AppManageTopics), subscribers::mint;
+    /// Makes all tokens of an app's subscribers worthless.
+    POST "/api/v1/admin/apps/{app}/subscriber_tokens/rotate", App(AppManageTopics), subscribers::rotate;
 
     /// Lists an app's kv collections.
     GET "/api/v1/admin/apps/{app}/kv", App(AppKvRead), kv::collections;

@@ -61,5 +61,6 @@ fn not_rotated(error: &KeyringError) -> Problem {
         KeyringError::MasterKey(_) | KeyringError::WrongMasterKey { .. } => {
             Problem::new(Kind::Conflict, error.to_string())
         }
+        KeyringError::CannotOpen(_) => Problem::internal(error),
     }
 }

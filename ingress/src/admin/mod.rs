@@ -46,7 +46,9 @@ mod routes;
 mod scripts;
 mod session;
 mod stream;
+mod subscribers;
 mod time;
+mod topics;
 mod triggers;
 mod write;
 

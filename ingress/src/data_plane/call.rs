@@ -22,11 +22,11 @@ use super::headers;
 use crate::problem::{Kind, Problem};
 
 /// What came in, before its body is read.
-pub(super) struct Incoming {
-    pub(super) id: RequestId,
-    pub(super) parts: Parts,
+pub(crate) struct Incoming {
+    pub(crate) id: RequestId,
+    pub(crate) parts: Parts,
     /// The client's, from the socket: what proxies say of it is not believed.
-    pub(super) address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// What is to be run for it.
@@ -46,13 +46,13 @@ pub(super) struct Target {
 }
 
 impl Incoming {
-    pub(super) fn new(id: RequestId, parts: Parts) -> Self {
+    pub(crate) fn new(id: RequestId, parts: Parts) -> Self {
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
         Self { id, parts, address }
     }
 
     /// The host asked for, normalised. A request that names two is refused: others may have looked at the other one.
-    pub(super) fn host(&self) -> Result<Cow<'_, str>, Problem> {
+    pub(crate) fn host(&self) -> Result<Cow<'_, str>, Problem> {
         let refuse = |detail: String| Problem::new(Kind::BadRequest, detail).field("host");
         let mut named = self.parts.headers.get_all(header::HOST).iter();
         let first = named.next();

@@ -22,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, extract::State};
 use picloud_core::{event::route::RateLimit, run::Invoker};
 
+pub(crate) use call::Incoming;
 pub use cookies::SESSION_COOKIES;
 pub use credentials::Credentials;
 pub use idempotency::{Begin, Outcomes, StoredOutcome};

@@ -17,6 +17,8 @@ mod logs;
 mod matrix;
 mod openapi;
 mod queues;
+mod realtime;
 mod routes;
 mod scripts;
+mod topics;
 mod triggers;

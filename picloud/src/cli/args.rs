@@ -8,6 +8,7 @@ pub use super::{
     dead_letters::{DeadLetters, Outbox},
     jobs::Jobs,
     queues::Queues,
+    topics::Topics,
     triggers::Triggers,
 };
 use crate::manifest::RoutePattern;
@@ -84,6 +85,9 @@ pub enum Command {
     /// Messages that wait for scripts to take them
     #[command(subcommand)]
     Queues(Queues),
+    /// Who may listen to what is published
+    #[command(subcommand)]
+    Topics(Topics),
     /// Work that could not be done: look at it, try it again, or close it
     #[command(subcommand)]
     DeadLetters(DeadLetters),

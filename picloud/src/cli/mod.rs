@@ -30,6 +30,7 @@ mod prompt;
 mod queues;
 mod routes;
 mod serve;
+mod topics;
 mod triggers;
 
 use std::{collections::BTreeMap, ffi::OsString, process::ExitCode};
@@ -76,6 +77,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
         Command::Triggers(command) => wait_for(triggers::run(&global, &command)),
         Command::Queues(command) => wait_for(queues::run(&global, &command)),
+        Command::Topics(command) => wait_for(topics::run(&global, &command)),
         Command::DeadLetters(command) => wait_for(dead_letters::run(&global, &command)),
         Command::Outbox(command) => wait_for(dead_letters::outbox(&global, &command)),
         Command::Jobs(command) => wait_for(jobs::run(&global, &command)),

@@ -20,6 +20,7 @@ use toml::Spanned;
 
 use super::{
     Manifest, ManifestError, Route, RoutePattern, Script,
+    topic::{self, FileTopic},
     trigger::{self, FileQueue, FileTrigger},
 };
 
@@ -36,6 +37,8 @@ struct File {
     triggers: Vec<FileTrigger>,
     #[serde(default, rename = "queue")]
     queues: Vec<FileQueue>,
+    #[serde(default, rename = "topic")]
+    topics: Vec<FileTopic>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +82,7 @@ pub(super) fn read(path: &Path) -> Result<Manifest, ManifestError> {
     }
     let triggers = trigger::triggers(&place, file.triggers, &scripts)?;
     let queues = trigger::queues(&place, file.queues)?;
+    let topics = topic::topics(&place, file.topics)?;
     Ok(Manifest {
         app: file.app.into_inner(),
         create_app: true,
@@ -87,6 +91,7 @@ pub(super) fn read(path: &Path) -> Result<Manifest, ManifestError> {
         scripts,
         triggers: Some(triggers),
         queues: Some(queues),
+        topics: Some(topics),
         prune: true,
     })
 }

@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod route;
 mod source;
+mod topic;
 mod trigger;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use picloud_core::{
     },
     retry::RetryPolicy,
     run::Record,
+    topic::Auth,
     trigger::Written,
 };
 use serde::Serialize;
@@ -47,6 +49,9 @@ pub struct Manifest {
     /// How messages are taken from its queues; none: nothing is said of that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queues: Option<Vec<Queue>>,
+    /// Who may listen to its topics from outside; none: nothing is said of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topics: Option<Vec<Topic>>,
     /// Whether what is not named here goes.
     pub prune: bool,
 }
@@ -106,6 +111,18 @@ pub struct Queue {
     /// How many of its messages each consumer works on at once; none is as many as there is room for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<u32>,
+}
+
+/// What is said of a topic, or of all below one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Topic {
+    /// A topic, `prefix.*` or `*`.
+    pub name: String,
+    /// Whether it can be listened to from outside.
+    pub external: bool,
+    /// By whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
 }
 
 #[cfg(test)]

@@ -98,6 +98,7 @@ fn bare(paths: &[PathBuf], overrides: &Overrides) -> Result<Manifest, ManifestEr
         scripts: paths.iter().map(script).collect::<Result<_, ManifestError>>()?,
         triggers: None,
         queues: None,
+        topics: None,
         prune: false,
     })
 }

@@ -56,6 +56,14 @@ enabled = false
 [[queue]]
 name = "mail"
 max_concurrency = 2
+
+[[topic]]
+name = "room.*"
+external = true
+auth = "token"
+
+[[topic]]
+name = "orders"
 "#;
     let dir = folder(&[(FILE_NAME, text), ("checkout.rhai", "1"), ("money.rhai", "fn eur() {}")]);
     fs::create_dir(dir.path().join("lib")).unwrap();
@@ -172,6 +180,17 @@ max_concurrency = 2
           "max_concurrency": 2
         }
       ],
+      "topics": [
+        {
+          "name": "room.*",
+          "external": true,
+          "auth": "token"
+        },
+        {
+          "name": "orders",
+          "external": false
+        }
+      ],
       "prune": true
     }
     "#);
@@ -248,6 +267,11 @@ fn what_is_wrong_is_told_with_its_line() {
         refused(&format!("{script}[[queue]]\nname = 'mail'\nmax_concurrency = 0")),
         refused(&format!("{script}[[queue]]\nname = 'mail'\nmax = 1")),
         refused(&format!("{script}[[queue]]\nname = 'mail'\n[[queue]]\nname = 'mail'")),
+        refused(&format!("{script}[[topic]]\nname = 'Room'")),
+        refused(&format!("{script}[[topic]]\nname = 'room'\nexternal = true")),
+        refused(&format!("{script}[[topic]]\nname = 'room'\nauth = 'token'")),
+        refused(&format!("{script}[[topic]]\nname = 'room'\nexternal = true\nauth = 'all'")),
+        refused(&format!("{script}[[topic]]\nname = 'room'\n[[topic]]\nname = 'room'")),
         refused(&format!("{script}[[script]]\nname = 'a'")),
         refused("app = "),
     ];
@@ -255,7 +279,7 @@ fn what_is_wrong_is_told_with_its_line() {
                 picloud.toml:1: missing key `app`
                 picloud.toml:1: `Shop` cannot be a name: up to 63 of a-z, 0-9, `_` and `-`, beginning with a letter or a digit
                 picloud.toml:2: unknown key `host` (did you mean `hosts`?)
-                picloud.toml:2: unknown key `colour`: known are app, hosts, env, script, trigger, queue
+                picloud.toml:2: unknown key `colour`: known are app, hosts, env, script, trigger, queue, topic
                 picloud.toml:3: failed to read b.rhai: No such file or directory (os error 2)
                 picloud.toml:4: unknown key `rout` (did you mean `route`?)
                 picloud.toml:4: route `GTE /a`: `GTE` is not a method (did you mean `GET`?): expected one of ANY, GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS
@@ -283,6 +307,11 @@ fn what_is_wrong_is_told_with_its_line() {
                 picloud.toml:6: `max_concurrency` is 0: 1 to 1000 are allowed
                 picloud.toml:6: unknown key `max`: known are name, max_concurrency
                 picloud.toml:7: there are two queues `mail`
+                picloud.toml:5: `Room` is no topic: give names (1 to 63 lower-case letters, digits, `_` and `-`, beginning with a letter or digit) joined by dots, `prefix.*` or `*`
+                picloud.toml:5: `auth` is missing: an external topic is for everybody (`public`) or for who has a token (`token`)
+                picloud.toml:6: `auth` is said of a topic that is not `external`: nobody can listen to it from outside
+                picloud.toml:7: unknown variant `all`, expected `public` or `token`
+                picloud.toml:7: there are two topics `room`
                 picloud.toml:5: there are two scripts `a`
                 picloud.toml:1: string values must be quoted, expected literal string
                 "#);

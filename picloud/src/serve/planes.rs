@@ -11,9 +11,10 @@ use axum::{
 use picloud_core::{limits::Limits, log::schema, routing::normalise_host};
 use picloud_ingress::{
     admin::{self, AdminPlane, Urls},
-    data_plane::{self, DataPlane, Settings},
+    data_plane::{self, Catalog, DataPlane, Settings},
     health::Versions,
     proxies::TrustedProxies,
+    realtime::{self, RealtimeParts, StreamLimits},
     server::{self, ServerLimits},
 };
 use picloud_workers::sandbox;
@@ -79,8 +80,21 @@ pub(super) fn serve(
     };
     // Its task ends with the setup it follows.
     let (lookup, _) = Lookup::start(&platform.setup);
+    let catalog: Arc<dyn Catalog> = Arc::new(lookup);
+    // Its task ends with the node.
+    let (realtime, _) = realtime::router(RealtimeParts {
+        catalog: Arc::clone(&catalog),
+        setup: platform.setup.clone(),
+        committer: platform.committer.clone(),
+        tail: platform.tail.clone(),
+        reader: platform.reader.clone(),
+        keyring: platform.keyring.clone(),
+        history: platform.history,
+        limits: StreamLimits::default(),
+        stop: stop.clone(),
+    });
     let data = data_plane::router(DataPlane {
-        catalog: Arc::new(lookup),
+        catalog,
         invoker: platform.invoker(),
         outcomes: Arc::new(StoredOutcomes {
             database: platform.database.clone(),
@@ -93,7 +107,8 @@ pub(super) fn serve(
         versions,
         public_url: config.public_url.as_str().into(),
         settings: Settings::default(),
-    });
+    })
+    .merge(realtime);
     let control = admin::router(AdminPlane {
         setup: platform.setup.clone(),
         committer: platform.committer.clone(),

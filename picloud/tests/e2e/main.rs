@@ -26,6 +26,7 @@ mod faults;
 mod owed;
 mod people;
 mod plans;
+mod realtime;
 mod rights;
 mod secrecy;
 mod starting;

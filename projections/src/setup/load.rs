@@ -17,7 +17,7 @@ use sqlx::{PgConnection, types::Json};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Active, ApiKey, App, Domain, Member, Route, Script, http_exceptions, triggers};
+use super::{Active, ApiKey, App, Domain, Member, Route, Script, http_exceptions, topics, triggers};
 
 /// Which part of the setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
     let mut triggers = triggers::load(connection, only).await?;
     let mut gone_triggers = triggers::gone(connection, only).await?;
     let mut queues = triggers::queues(connection, only).await?;
+    let mut topics = topics::load(connection, only).await?;
     let mut http_exceptions = http_exceptions::load(connection, only).await?;
     let rows = sqlx::query!(
         "select id, slug, created_at, is_paused, position from state.app where $1::uuid is null or id = $1 order by slug",
@@ -54,6 +55,7 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
         let Env { values, positions: env_positions } = envs.remove(&row.id).unwrap_or_default();
         let env = Arc::new(values);
         let http_exceptions = http_exceptions.remove(&row.id).unwrap_or_default();
+        let topics = topics.remove(&row.id).unwrap_or_default();
         apps.push(App {
             id: row.id.into(),
             scripts: scripts(connection, row.id, &slug, &env).await?,
@@ -71,6 +73,8 @@ pub(super) async fn apps(connection: &mut PgConnection, which: Which) -> Result<
             triggers: triggers.remove(&row.id).unwrap_or_default(),
             gone_triggers: gone_triggers.remove(&row.id).unwrap_or_default(),
             queues: queues.remove(&row.id).unwrap_or_default(),
+            access: topics::access(&topics),
+            topics,
         });
     }
     Ok(apps)

@@ -8,6 +8,7 @@ mod http_exceptions;
 mod live;
 mod load;
 mod rights;
+mod topics;
 mod triggers;
 
 use std::{
@@ -25,10 +26,12 @@ use picloud_core::{
     log::Position,
     policy::{AppRole, Principal},
     run::Program,
+    topic::Topics,
 };
 
 pub use accounts::{Account, Link, Totp};
 pub use live::LiveSetup;
+pub use topics::Topic;
 pub use triggers::{Held, Queue, Trigger};
 
 /// The whole instance, as of one position. Never changed: a change makes another one.
@@ -81,6 +84,10 @@ pub struct App {
     pub gone_triggers: HashMap<TriggerId, Registrant>,
     /// What is said of its queues.
     pub queues: BTreeMap<String, Queue>,
+    /// What is said of its topics, by topic or pattern.
+    pub topics: BTreeMap<String, Topic>,
+    /// The same for whoever asks who may listen.
+    pub access: Arc<Topics>,
 }
 
 /// An account with a role on an app.

@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     event::message::Sent,
     id::{DeadLetterId, OutboxId},
+    keys::Grant,
+    log::Broadcast,
     run::{Program, Rights},
 };
 use serde_json::value::RawValue;
@@ -21,6 +23,18 @@ use crate::{
 };
 
 impl<S: Source + Outside + Setup + Letters> Data for Effects<S> {
+    fn broadcast(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError> {
+        self.budget.write(0, topic.len() + message.get().len())?;
+        self.broadcasts.push(Broadcast { app: self.app, topic: topic.to_owned(), message, at: self.now });
+        Ok(())
+    }
+
+    fn subscriber_token(&mut self, grant: &Grant) -> Result<String, DataError> {
+        let token = self.source.subscriber_token(grant)?;
+        self.secrets.push(token.clone());
+        Ok(token)
+    }
+
     fn kv_get(&mut self, collection: &str, key: &str) -> Result<Option<Box<RawValue>>, DataError> {
         let plus = match self.pending(collection, key).map(|write| write.shown(self.now)) {
             Some(Shown::Known(value)) => return Ok(value.map(ToOwned::to_owned)),

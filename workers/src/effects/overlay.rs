@@ -7,7 +7,7 @@ use picloud_core::{
     event::Event,
     id::{AppId, OutboxId},
     limits::Limits,
-    log::{Position, Read},
+    log::{Broadcast, Position, Read},
     run::Record,
 };
 use serde_json::value::RawValue;
@@ -45,6 +45,10 @@ pub struct Effects<S> {
     pub(super) calls: Calls,
     /// Those of this try, in the order of its reads.
     pub(super) called: Vec<(u64, Arc<Called>)>,
+    /// What is told to whoever listens when the run commits, and is stored nowhere.
+    pub(super) broadcasts: Vec<Broadcast>,
+    /// Credentials that were made for the script.
+    pub(super) secrets: Vec<String>,
     clock: u64,
 }
 
@@ -86,6 +90,8 @@ pub struct Wanted {
     pub reads: Vec<Read>,
     /// In whose name items are that try dead letters again. All others are the run's own.
     pub origins: BTreeMap<OutboxId, Origin>,
+    /// What is told to whoever listens, and stored nowhere.
+    pub broadcasts: Vec<Broadcast>,
 }
 
 impl<S: Source> Effects<S> {
@@ -107,6 +113,8 @@ impl<S: Source> Effects<S> {
             validated: 0,
             calls: Calls::default(),
             called: Vec::new(),
+            broadcasts: Vec::new(),
+            secrets: Vec::new(),
             clock: 0,
         }
     }
@@ -122,6 +130,12 @@ impl<S: Source> Effects<S> {
             self.snapshot = Some(self.source.check(&reads)?);
         }
         Ok(())
+    }
+
+    /// Credentials that were made for the script: what is kept of the run must not hold them.
+    #[must_use]
+    pub fn secrets(&self) -> &[String] {
+        &self.secrets
     }
 
     /// How often stored data was asked for. What one answer says held at one moment, however many rows it has.
@@ -208,7 +222,12 @@ impl<S: Source> Effects<S> {
             .chain(self.said)
             .collect();
         writes.sort_by_key(|(order, _)| *order);
-        Wanted { events: writes.into_iter().map(|(_, event)| event).collect(), reads, origins: self.letters.origins }
+        Wanted {
+            events: writes.into_iter().map(|(_, event)| event).collect(),
+            reads,
+            origins: self.letters.origins,
+            broadcasts: self.broadcasts,
+        }
     }
 
     /// A moment in the run, later than all before it.

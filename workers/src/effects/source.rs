@@ -1,7 +1,10 @@
 //! Where stored data comes from: the seam between the overlay and whoever reads the database.
 
 use chrono::{DateTime, Utc};
-use picloud_core::log::{Position, Read};
+use picloud_core::{
+    keys::Grant,
+    log::{Position, Read},
+};
 use serde_json::value::RawValue;
 
 use crate::sandbox::DataError;
@@ -32,6 +35,12 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// [`SourceError::Conflict`], when something has changed since it was read.
     fn check(&mut self, reads: &[Read]) -> Result<Position, SourceError>;
+
+    /// A token with which topics of the app can be listened to.
+    ///
+    /// # Errors
+    /// [`SourceError`], when there is no key for it.
+    fn subscriber_token(&mut self, grant: &Grant) -> Result<String, SourceError>;
 
     /// Called every few steps while the run computes: the moment to let others do so.
     fn breathe(&self) {}

@@ -11,7 +11,7 @@ use picloud_core::{
     event::{Actor, ActorKind, Event, FailureReason, invocation},
     id::{EventId, NodeEpoch, OutboxId},
     keys::DataKey,
-    log::{NewEvent, Read},
+    log::{Broadcast, NewEvent, Read},
     run::{Answer, Call, Failure, Finished, LogLine, Request},
 };
 use serde_json::value::RawValue;
@@ -25,6 +25,7 @@ use crate::{
     effects::{Calls, Effects, Origin, Wanted},
     http::HOPS,
     pool::{MAX_HOPS, Permit},
+    redact,
     sandbox::{Ended, Input, PrincipalInfo, Report},
 };
 
@@ -74,6 +75,8 @@ pub(super) struct Tried {
     pub events: Vec<NewEvent>,
     /// What all of it was based on; empty when nothing has to be checked.
     pub reads: Vec<Read>,
+    /// What is told to whoever listens, and stored nowhere.
+    pub broadcasts: Vec<Broadcast>,
 }
 
 impl Tried {
@@ -212,13 +215,17 @@ impl Run {
             Err(Ended::Conflict) => return Attempt::Conflict(effects.reads()),
             Err(Ended::Unavailable) => return Attempt::Unavailable,
             Err(Ended::BadInput(message)) => Err(failure(FailureReason::BadInput, message)),
-            Err(Ended::Failed(failure)) => Err(failure),
+            Err(Ended::Failed(failure)) => {
+                let message = redact::text(&failure.message, effects.secrets()).into_owned();
+                Err(Failure { message, ..failure })
+            }
             Ok(answer) => match effects.calls_left_out() {
                 Some(message) => Err(failure(FailureReason::Conflict, message)),
                 None => Ok(answer),
             },
         };
         let duration = self.lasted();
+        let logs = redact::lines(logs, effects.secrets());
         let finished = Finished { result, logs, duration_us: micros(duration), operations };
         Attempt::Ended(Box::new(self.tried(finished, logs_dropped, effects, duration, runs)))
     }
@@ -251,7 +258,8 @@ impl Run {
         events.extend(self.journaled(&effects));
         events.extend(self.logged(&finished.logs, logs_dropped));
         let asked = effects.asked();
-        let Wanted { events: effects, mut reads, origins } = effects.into_wanted();
+        let secrets = effects.secrets().to_vec();
+        let Wanted { events: effects, mut reads, origins, mut broadcasts } = effects.into_wanted();
         let mut wrote = false;
         match &finished.result {
             Ok(answer) => {
@@ -259,31 +267,43 @@ impl Run {
                 for effect in effects {
                     events.push(self.effect(effect, &origins, events.last()));
                 }
-                events.push(self.completed_event(answer, finished.operations, duration, runs));
+                events.push(self.completed_event(answer, &secrets, finished.operations, duration, runs));
             }
             // A failure, too, is told only if what the script saw was so: its reads stay.
-            Err(failure) => events.push(self.failed_event(failure, duration, runs)),
+            Err(failure) => {
+                events.push(self.failed_event(failure, duration, runs));
+                broadcasts.clear();
+            }
         }
+        // What is said to others is a write to whoever hears it.
+        wrote |= !broadcasts.is_empty();
         // A single answer is a picture of one moment by itself: whatever came of it alone is as if the run had been then.
         if !wrote && asked < 2 {
             reads.clear();
         }
-        Tried { finished, events, reads }
+        Tried { finished, events, reads, broadcasts }
     }
 
-    fn completed_event(&self, answer: &Answer, operations: u64, duration: Duration, runs: u32) -> NewEvent {
+    fn completed_event(
+        &self,
+        answer: &Answer,
+        secrets: &[String],
+        operations: u64,
+        duration: Duration,
+        runs: u32,
+    ) -> NewEvent {
         self.event(invocation::Completed {
             invocation: self.call.invocation,
             status: answer.status,
             duration_us: micros(duration),
             operations,
             runs,
-            recording: self.recorder().response(answer),
+            recording: Recorder { secrets, ..self.recorder() }.response(answer),
         })
     }
 
     fn journaled(&self, effects: &Effects<Database>) -> Option<NewEvent> {
-        let recording = self.recorder().journal(effects)?;
+        let recording = Recorder { secrets: effects.secrets(), ..self.recorder() }.journal(effects)?;
         Some(self.event(invocation::Journaled { invocation: self.call.invocation, recording }))
     }
 
@@ -323,7 +343,7 @@ impl Run {
     }
 
     fn recorder(&self) -> Recorder<'_> {
-        Recorder { key: &self.key, record: self.call.record, invocation: self.call.invocation }
+        Recorder { key: &self.key, record: self.call.record, invocation: self.call.invocation, secrets: &[] }
     }
 }
 

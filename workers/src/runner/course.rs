@@ -6,7 +6,7 @@ use futures::future::join;
 use picloud_core::{
     event::FailureReason,
     log::{
-        Authority, Commit, CommitError, NewEvent, Outcome, Read, Rejected,
+        Authority, Broadcast, Commit, CommitError, NewEvent, Outcome, Read, Rejected,
         idempotency::{self, Kept},
     },
     run::{Failure, Finished, Unavailable},
@@ -139,13 +139,13 @@ impl Course {
 
     /// Makes a try the run's end; hands its reads back when that cannot be.
     async fn commit(&mut self, tried: Tried) -> Result<Finished, (CommitError, Vec<Read>)> {
-        let Tried { finished, mut events, reads } = tried;
+        let Tried { finished, mut events, reads, broadcasts } = tried;
         let outcome = self.outcome(&finished);
         match self.settle(finished.result.as_ref().err()).await {
             Ok(more) => events.extend(more),
             Err(error) => return Err((error, reads)),
         }
-        match self.append(events, reads.clone(), outcome).await {
+        match self.append(events, reads.clone(), outcome, broadcasts).await {
             Ok(()) => Ok(finished),
             Err(error) => Err((error, reads)),
         }
@@ -179,6 +179,7 @@ impl Course {
         mut events: Vec<NewEvent>,
         reads: Vec<Read>,
         outcome: Option<Outcome>,
+        broadcasts: Vec<Broadcast>,
     ) -> Result<(), CommitError> {
         let parts = &self.inner.parts;
         let mut told = self.run.told.lock().await;
@@ -189,7 +190,7 @@ impl Course {
         }
         let lease = self.run.call.item.as_ref().map(|item| item.enqueued.item);
         let authority = Authority { lease, ..parts.node.authority() };
-        let commit = Commit { reads, outcome, ..Commit::new(authority, events) };
+        let commit = Commit { reads, outcome, broadcasts, ..Commit::new(authority, events) };
         let committed = parts.committer.commit(commit).await;
         match committed {
             Ok(_) => *told = Told::Over,
@@ -216,7 +217,7 @@ impl Course {
             Ok(more) => events.extend(more),
             Err(error) => return Err(self.give_up(unavailable(&error)).await),
         }
-        match self.append(events, Vec::new(), None).await {
+        match self.append(events, Vec::new(), None, Vec::new()).await {
             Ok(()) => {
                 Ok(Finished { result: Err(failure), logs: Vec::new(), duration_us: micros(duration), operations: 0 })
             }

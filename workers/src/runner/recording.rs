@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{
     effects::{Calls, Effects, Recalled, Source},
     recorded::{Body, Headers},
+    redact,
 };
 
 /// The most that is kept of what a run read and was answered; of more nothing is, for a part would be as good as nothing.
@@ -59,6 +60,8 @@ pub(super) struct Recorder<'a> {
     pub key: &'a DataKey,
     pub record: Record,
     pub invocation: InvocationId,
+    /// Credentials that were made for the script: they are cut out.
+    pub secrets: &'a [String],
 }
 
 impl Recorder<'_> {
@@ -111,7 +114,8 @@ impl Recorder<'_> {
         if self.record == Record::None {
             return None;
         }
-        let plain = serde_json::to_vec(&plain()).expect("recordings are plain data");
-        Some(self.key.seal(Purpose::Recording, format!("{}/{part}", self.invocation).as_bytes(), &plain))
+        let plain = serde_json::to_string(&plain()).expect("recordings are plain data");
+        let plain = redact::text(&plain, self.secrets);
+        Some(self.key.seal(Purpose::Recording, format!("{}/{part}", self.invocation).as_bytes(), plain.as_bytes()))
     }
 }

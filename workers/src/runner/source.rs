@@ -4,6 +4,7 @@ use std::{fmt, future::Future, time::Instant};
 
 use picloud_core::{
     id::AppId,
+    keys::Grant,
     log::{Committer, Position, Read},
 };
 use picloud_projections::{
@@ -81,6 +82,15 @@ impl Source for Database {
             )
         })?;
         if holds { Ok(head) } else { Err(SourceError::Conflict) }
+    }
+
+    fn subscriber_token(&mut self, grant: &Grant) -> Result<String, SourceError> {
+        let keyring = &self.outside.inner.parts.keyring;
+        let key = match keyring.known_topic_key(self.app) {
+            Some(known) => known,
+            None => self.wait(keyring.topic_key(self.app))?,
+        };
+        Ok(key.sign(self.app, grant))
     }
 
     fn breathe(&self) {

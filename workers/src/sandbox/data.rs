@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     event::message::Sent,
     id::{DeadLetterId, OutboxId, ScriptId},
+    keys::Grant,
     run::{Program, Rights},
 };
 use serde_json::value::RawValue;
@@ -47,6 +48,12 @@ pub trait Data: Any + Send {
 
     /// Publishes a message once the run has committed.
     fn publish(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError>;
+
+    /// Tells a message to whoever listens once the run has committed. It is stored nowhere.
+    fn broadcast(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError>;
+
+    /// A token with which topics of the app can be listened to.
+    fn subscriber_token(&mut self, grant: &Grant) -> Result<String, DataError>;
 
     /// Sends a message to a queue once the run has committed. That nobody takes from it is [`DataError::Refused`].
     fn send(&mut self, message: Sent) -> Result<(), DataError>;

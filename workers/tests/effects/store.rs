@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
     event::{Actor, ActorKind, Event, outbox::Payload},
     id::{AppId, DataKeyId, DeadLetterId, OutboxId, ScriptId, VersionId},
-    keys::Sealed,
+    keys::{Grant, Sealed},
     limits::Limits,
     log::{Position, Read},
     outbox::Plain,
@@ -152,6 +152,10 @@ impl Inner {
 }
 
 impl Source for Store {
+    fn subscriber_token(&mut self, grant: &Grant) -> Result<String, SourceError> {
+        Ok(format!("token for {} topics", grant.topics.len()))
+    }
+
     fn get(&mut self, collection: &str, key: &str) -> Result<(Stored, Position), SourceError> {
         let mut inner = self.lock();
         inner.gets += 1;

@@ -1,8 +1,11 @@
 //! Messages of runs: with all else that a run does or not at all, once, and what they owe with them.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use picloud_core::{
     event::{Event, outbox::Source, trigger},
+    keys::Purpose,
     log::Recorded,
+    trigger::Pattern,
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -138,5 +141,46 @@ async fn runs_that_are_repeated_say_what_they_say_once(database: PgPool) {
     assert!(repeated > 0, "nobody got in anybody's way: the test shows nothing");
     let owed = log.iter().filter(|recorded| matches!(recorded.event.event, Event::OutboxEnqueued(_))).count();
     assert_eq!(owed, RUNS);
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_subscribers_token_is_the_callers_alone(database: PgPool) {
+    let node = node(&database).await;
+    let (app, _) = app_with_script(&node).await;
+    told(&node).await;
+    for source in [
+        r#"let t = pubsub::subscriber_token("room"); log::info("made " + t, #{t: t}); #{token: t}"#,
+        r#"let t = pubsub::subscriber_token("room"); throw "no: " + t"#,
+    ] {
+        let call = call(app, source);
+        let (invocation, key) = (call.invocation, node.keyring.topic_key(app).await.unwrap());
+        let finished = node.invoke(call).await.unwrap();
+        if let Ok(answer) = &finished.result {
+            let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let grant = key.verify(app, answer["token"].as_str().unwrap(), chrono::Utc::now()).expect("a good token");
+            assert!(grant.covers(&Pattern::new("room")));
+        }
+        let begins = format!(
+            "{}.",
+            BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"typ":"JWT","alg":"HS256","kid":"{}"}}"#, key.id()))
+        );
+        let app_key = node.keyring.app(app).await.unwrap();
+        let mut parts = 0;
+        for recorded in node.left_by(invocation).await {
+            let data = recorded.event.data.clone();
+            assert!(!data.contains(&begins), "{data}");
+            if let Event::InvocationCompleted(completed) = &recorded.event.event {
+                let sealed = completed.recording.as_ref().expect("a recording");
+                let bound_to = format!("{invocation}/response");
+                let plain = app_key.open(Purpose::Recording, bound_to.as_bytes(), sealed).unwrap();
+                let plain = String::from_utf8(plain).unwrap();
+                assert!(plain.contains("[redacted]") && !plain.contains(&begins), "{plain}");
+                parts += 1;
+            }
+            parts += usize::from(data.contains("[redacted]"));
+        }
+        assert!(parts > 0, "it was cut out somewhere");
+    }
     node.stop().await;
 }

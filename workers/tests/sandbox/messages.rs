@@ -1,6 +1,6 @@
 //! `pubsub::` and `queue::` as a script sees them.
 
-use chrono::TimeDelta;
+use chrono::{SubsecRound as _, TimeDelta};
 use picloud_core::{
     event::{Event, FailureReason},
     limits::Limits,
@@ -92,4 +92,39 @@ fn a_message_is_as_long_as_a_kept_value_at_most() {
         assert_eq!((failure.reason, failure.limit), (FailureReason::OverLimit, Some("max_kv_value_bytes")), "{call}");
     }
     said(sending(r#"queue::send("mail", "01234567")"#).limits(small));
+}
+
+#[test]
+fn a_token_is_made_for_topics_and_a_time() {
+    for (call, made) in [
+        (r#"pubsub::subscriber_token("room.7")"#, ("room.7", 3600)),
+        (r#"pubsub::subscriber_token(["room.*", "news"], #{ttl_s: 60})"#, ("room.* news", 60)),
+        (r#"pubsub::subscriber_token("*", #{ttl_s: ()})"#, ("*", 3600)),
+    ] {
+        let script = script(call);
+        let (topics, seconds) = made;
+        let expires_at = script.now.trunc_subsecs(0) + TimeDelta::seconds(seconds);
+        assert_eq!(script.json(), format!("{topics} until {}", expires_at.to_rfc3339()), "{call}");
+    }
+    for (call, says) in [
+        (r#"pubsub::subscriber_token("Room")"#, "pubsub::subscriber_token: `Room` is no topic"),
+        (r#"pubsub::subscriber_token([])"#, "pubsub::subscriber_token: `topics` names 0 topics"),
+        (r#"pubsub::subscriber_token(7)"#, "`topics` must be a string, or an array of strings"),
+        (r#"pubsub::subscriber_token(["a", 1])"#, "`topics` must be a string, or an array of strings"),
+        (r#"pubsub::subscriber_token("a", #{ttl_s: 604801})"#, "`ttl_s` is 604801: it must be an int from 1 to 604800"),
+        (r#"pubsub::subscriber_token("a", #{ttl: 1})"#, "there is no option `ttl`, perhaps `ttl_s`"),
+    ] {
+        let caught = script(&format!("try {{ {call}; }} catch (e) {{ return e; }}")).json();
+        let caught = caught.as_str().unwrap_or_default();
+        assert!(caught.contains(says), "{call}: {caught}");
+    }
+}
+
+#[test]
+fn what_is_broadcast_is_no_event() {
+    let script = script(r#"pubsub::broadcast("room.7", #{typing: true}); pubsub::broadcast("room", 1)"#);
+    let (report, data) = script.run_with_data();
+    report.result.expect("an answer");
+    assert_eq!(data.broadcasts, [r#"room.7 {"typing":true}"#, "room 1"]);
+    assert!(data.said.is_empty());
 }

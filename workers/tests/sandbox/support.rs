@@ -14,6 +14,7 @@ use picloud_core::{
         message::{Published, Sent},
     },
     id::{AppId, DeadLetterId, InvocationId, OutboxId, ScriptId, VersionId},
+    keys::Grant,
     limits::Limits,
     run::{Answer, Failure, InvocationType, Program, Request, Rights},
 };
@@ -38,6 +39,8 @@ pub struct Memory {
     pub called: Vec<http::Request>,
     /// What was published and sent, in order: as events.
     pub said: Vec<Event>,
+    /// The same of what was broadcast: topic and message.
+    pub broadcasts: Vec<String>,
     /// The other scripts of the app, and what they may do that this one may.
     pub programs: Vec<Arc<Program>>,
     pub invoked_rights: Option<Rights>,
@@ -158,6 +161,18 @@ impl Data for Memory {
         self.check()?;
         self.decided.push((id, reason));
         Ok(())
+    }
+
+    fn broadcast(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError> {
+        self.check()?;
+        self.broadcasts.push(format!("{topic} {message}"));
+        Ok(())
+    }
+
+    fn subscriber_token(&mut self, grant: &Grant) -> Result<String, DataError> {
+        self.check()?;
+        let topics: Vec<_> = grant.topics.iter().map(ToString::to_string).collect();
+        Ok(format!("{} until {}", topics.join(" "), grant.expires_at.to_rfc3339()))
     }
 
     fn publish(&mut self, topic: &str, message: Box<RawValue>) -> Result<(), DataError> {

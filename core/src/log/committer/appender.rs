@@ -18,7 +18,7 @@ use super::{CommitterConfig, Shared, configuring};
 use crate::{
     id::NodeEpoch,
     log::{
-        Appended, CommitError, Committed, Handoff, Position, Rejected,
+        Appended, Broadcast, CommitError, Committed, Handoff, Position, Rejected,
         batch::{self, Arrays, Refusal, Verdict, Writer},
         fair::{Fair, Pending},
         overtaken::stale_in_memory,
@@ -378,7 +378,7 @@ impl Appender {
         self.shared.head.store(head.0, Ordering::Release);
         self.shared.stuck.store(false, Ordering::Relaxed);
 
-        let mut commits = Vec::with_capacity(part.len());
+        let (mut commits, mut broadcasts) = (Vec::with_capacity(part.len()), Vec::new());
         let mut position = before;
         for Pending { commit, answer, .. } in part {
             let first = position.plus(1);
@@ -390,12 +390,13 @@ impl Appender {
             }
             // A caller that went away has nobody to tell; its commit stands.
             let _ = answer.send(Ok(Committed { first, last: position, at }));
+            broadcasts.extend(commit.broadcasts.into_iter().map(|broadcast| Broadcast { at, ..broadcast }));
             commits.push(commit.events);
         }
         // The callers go first: waking the tail as well would hand one of them to another thread, which has to wake for it.
         tokio::task::yield_now().await;
         // Without a tail there is nobody to tell.
-        let _ = self.tail.send(Appended { before, at, commits });
+        let _ = self.tail.send(Appended { before, at, commits, broadcasts });
     }
 
     async fn failed(&mut self, part: &[Pending], error: sqlx::Error) -> Next {

@@ -12,8 +12,8 @@ use sqlx::{PgPool, postgres::PgListener};
 use tokio::{sync::mpsc, time::sleep};
 use tracing::warn;
 
-use super::{CHANNEL, Shared};
-use crate::log::Position;
+use super::{CHANNEL, Pieces, Shared};
+use crate::log::{Broadcast, Position, broadcast};
 
 /// How long to wait before trying to listen again.
 const RELISTEN: Duration = Duration::from_secs(1);
@@ -22,6 +22,8 @@ const RELISTEN: Duration = Duration::from_secs(1);
 pub(super) enum Heard {
     /// Somebody appended up to here.
     Head(Position),
+    /// Somebody broadcasts this.
+    Broadcast(Broadcast),
     /// Notifications may have been missed.
     Reconnected,
 }
@@ -55,7 +57,7 @@ impl Ear {
 
     async fn connect(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
         let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(CHANNEL).await?;
+        listener.listen_all([CHANNEL, broadcast::CHANNEL]).await?;
         Ok(listener)
     }
 
@@ -63,9 +65,15 @@ impl Ear {
     async fn hear(&self, mut listener: PgListener) -> Option<()> {
         // What was notified before LISTEN took hold was not heard.
         self.heard.send(Heard::Reconnected).await.ok()?;
+        let mut pieces = Pieces::default();
         loop {
             // `recv` would reconnect without a word, and hide what was missed meanwhile.
             match listener.try_recv().await {
+                Ok(Some(notification)) if notification.channel() == broadcast::CHANNEL => {
+                    if let Some(broadcast) = pieces.take(&self.own, notification.payload()) {
+                        self.heard.send(Heard::Broadcast(broadcast)).await.ok()?;
+                    }
+                }
                 Ok(Some(notification)) => self.notified(notification.payload()).await?,
                 Ok(None) => {
                     self.shared.unheard();

@@ -2,7 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use picloud_core::{event::script::ScriptKind, limits::Limits, routing::conflict, trigger::Written};
+use picloud_core::{
+    event::script::ScriptKind,
+    limits::Limits,
+    routing::conflict,
+    topic::{Access, Auth},
+    trigger::Written,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -16,7 +22,7 @@ use crate::{
             wanted::{RouteSaid, RouteWanted},
         },
         scripts::source::{NewSource, Source},
-        triggers,
+        topics, triggers,
     },
     problem::{Kind, Problem},
 };
@@ -38,6 +44,8 @@ pub(in crate::admin) struct Manifest {
     triggers: Option<Vec<Written>>,
     /// What is said of queues; not said: what was said stays.
     queues: Option<Vec<QueueSaid>>,
+    /// What is said of topics; not said: what was said stays.
+    topics: Option<Vec<TopicSaid>>,
     #[serde(default)]
     prune: bool,
 }
@@ -49,6 +57,19 @@ struct QueueSaid {
     name: String,
     /// How many of its messages each consumer works on at once, 1 to 1000; not said: as many as there is room for.
     max_concurrency: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ManifestTopic)]
+struct TopicSaid {
+    /// A topic, `prefix.*` or `*`.
+    name: String,
+    /// Whether it can be listened to from outside.
+    #[serde(default)]
+    external: bool,
+    /// By whom: to be said if, and only if, it is external.
+    auth: Option<Auth>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -81,6 +102,8 @@ pub(in crate::admin) struct Wanted {
     pub(super) triggers: Option<Vec<Written>>,
     /// How many messages of each are worked on at once. None: nothing is said of them.
     pub(super) queues: Option<BTreeMap<String, Option<u32>>>,
+    /// Who may listen to each from outside. None: nothing is said of them.
+    pub(super) topics: Option<BTreeMap<String, Access>>,
     /// Whether what is there and not named goes.
     pub(super) prune: bool,
 }
@@ -98,7 +121,7 @@ pub(in crate::admin) struct ScriptWanted {
 
 impl Wanted {
     pub(super) fn check(manifest: Manifest, ceiling: &Limits) -> Result<Self, Problem> {
-        let Manifest { app: _, create_app, hosts, env, scripts, triggers, queues, prune } = manifest;
+        let Manifest { app: _, create_app, hosts, env, scripts, triggers, queues, topics, prune } = manifest;
         let hosts = hosts.iter().map(|host| domains::host(host)).collect::<Result<BTreeSet<_>, _>>()?;
         for (name, value) in env.iter().flatten() {
             env::check(name, value)?;
@@ -108,7 +131,8 @@ impl Wanted {
         no_conflicts(&scripts)?;
         check_triggers(triggers.as_deref().unwrap_or_default(), &scripts)?;
         let queues = queues.map(queues_wanted).transpose()?;
-        Ok(Self { create_app, hosts, env, scripts, triggers, queues, prune })
+        let topics = topics.map(topics_wanted).transpose()?;
+        Ok(Self { create_app, hosts, env, scripts, triggers, queues, topics, prune })
     }
 }
 
@@ -158,6 +182,18 @@ fn queues_wanted(said: Vec<QueueSaid>) -> Result<BTreeMap<String, Option<u32>>, 
         if wanted.insert(name.clone(), max_concurrency).is_some() {
             let detail = format!("there are two queues `{name}` in the manifest");
             return Err(Problem::new(Kind::InvalidInput, detail).field("queues"));
+        }
+    }
+    Ok(wanted)
+}
+
+fn topics_wanted(said: Vec<TopicSaid>) -> Result<BTreeMap<String, Access>, Problem> {
+    let mut wanted = BTreeMap::new();
+    for TopicSaid { name, external, auth } in said {
+        let access = topics::check(&name, external, auth)?;
+        if wanted.insert(name.clone(), access).is_some() {
+            let detail = format!("there are two topics `{name}` in the manifest");
+            return Err(Problem::new(Kind::InvalidInput, detail).field("topics"));
         }
     }
     Ok(wanted)

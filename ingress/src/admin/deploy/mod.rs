@@ -194,6 +194,7 @@ fn permit(caller: &Caller, plan: &Plan) -> Result<(), Problem> {
             ChangeKind::Route => caller.must(Capability::AppWriteRoute, app)?,
             ChangeKind::Trigger => caller.must(Capability::AppManageTriggers, app)?,
             ChangeKind::Queue => caller.must(Capability::AppQueueManage, app)?,
+            ChangeKind::Topic => caller.must(Capability::AppManageTopics, app)?,
         }
     }
     Ok(())

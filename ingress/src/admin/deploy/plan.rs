@@ -1,5 +1,6 @@
 //! What is to change for an app to become what a manifest says. Pure: the same app and manifest give the same plan.
 
+mod topics;
 mod triggers;
 
 use std::collections::{BTreeSet, HashMap};
@@ -113,6 +114,7 @@ pub(super) enum ChangeKind {
     Route,
     Trigger,
     Queue,
+    Topic,
 }
 
 impl Change {
@@ -146,6 +148,7 @@ pub(super) fn plan(wanted: &Wanted, present: &Present<'_>, mint: &mut dyn FnMut(
     let routes = planner.routes()?;
     planner.triggers()?;
     planner.queues();
+    planner.topics();
     planner.prune_scripts()?;
     let Planner { app, mut first, then, last, changes, .. } = planner;
     first.extend(then);

@@ -7,9 +7,10 @@ use picloud_core::{
     event::{Actor, Event, route::Definition, script::ScriptKind, trigger::Registrant},
     limits::Limits,
     run::Program,
+    topic::{Access, Auth},
     trigger::Written,
 };
-use picloud_projections::setup::{Active, Domain, Queue, Route, Script, Trigger};
+use picloud_projections::setup::{Active, Domain, Queue, Route, Script, Topic, Trigger};
 use serde_json::json;
 use ulid::Ulid;
 
@@ -69,6 +70,8 @@ fn app() -> App {
         triggers: Vec::new(),
         gone_triggers: HashMap::new(),
         queues: BTreeMap::new(),
+        topics: BTreeMap::new(),
+        access: Arc::default(),
     }
 }
 
@@ -379,4 +382,32 @@ fn what_is_said_of_queues_is_made_so_and_taken_back() {
         Ok(vec!["queue.configured queue:mail".to_owned(), "queue.configured queue:slow".to_owned()])
     );
     assert_eq!(planned(changed, false), Ok(vec!["queue.configured queue:mail".to_owned()]));
+}
+
+#[test]
+fn what_is_said_of_topics_is_made_so_and_taken_back() {
+    let topic = |access| Topic { access, created_at: DateTime::UNIX_EPOCH, position: Position(6) };
+    let topics = BTreeMap::from([
+        ("news".to_owned(), topic(Access::External(Auth::Public))),
+        ("room.*".to_owned(), topic(Access::External(Auth::Token))),
+    ]);
+    let app = App { topics, ..app() };
+    let planned = |said: serde_json::Value, prune: bool| {
+        planned(
+            json!({ "topics": said, "prune": prune, "triggers": [], "hosts": ["shop.test"],
+            "scripts": [{ "name": "greet", "source": "1", "routes": [{ "path": "/greet" }] }] }),
+            Some(&app),
+            &latest(1, "1"),
+        )
+    };
+    let same = json!([
+        { "name": "news", "external": true, "auth": "public" },
+        { "name": "room.*", "external": true, "auth": "token" },
+    ]);
+    assert_eq!(planned(same, true), Ok(Vec::new()));
+    let changed = json!([{ "name": "news" }, { "name": "poll", "external": true, "auth": "public" }]);
+    let registered = ["topic.registered topic:news", "topic.registered topic:poll"].map(str::to_owned);
+    assert_eq!(planned(changed.clone(), false), Ok(registered.to_vec()));
+    let deleted = ["topic.deleted topic:room.*".to_owned()];
+    assert_eq!(planned(changed, true), Ok([&registered[..], &deleted].concat()));
 }

@@ -79,6 +79,7 @@ fn in_path(path: &str, name: &str) -> Value {
         "script" => "Id or name.",
         "version" => "Id or number.",
         "collection" | "name" | "queue" => "Its name.",
+        "topic" => "A topic, `prefix.*` or `*`.",
         "key" => "The key or its id.",
         _ => "Its id.",
     };

@@ -167,6 +167,8 @@ fn triggered(world: &mut World, registrant: Registrant) -> Actor {
         triggers: Vec::new(),
         gone_triggers: HashMap::from([(trigger, registrant)]),
         queues: BTreeMap::new(),
+        topics: BTreeMap::new(),
+        access: Arc::default(),
     };
     world.setup.apps.insert(app, Arc::new(app_of));
     Actor { kind: ActorKind::Trigger, id: Some(trigger.to_string()), request_id: None, address: None }
