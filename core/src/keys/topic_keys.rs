@@ -76,22 +76,7 @@ impl Keyring {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn rotate_topic_key(&self, app: AppId) -> Result<SecretId, KeyringError> {
-        let key = TopicKey::generate();
-        let material = self.seal_topic_key(app, &key).await?;
-        sqlx::query!(
-            "insert into live.secret_material (id, kind, app_id, name, material) values ($1, 'app_secret', $2, $3, $4)
-            on conflict (app_id, name) where kind = 'app_secret' do update
-            set id = excluded.id, material = excluded.material, created_at = now()",
-            key.id().uuid(),
-            app.uuid(),
-            NAME,
-            material
-        )
-        .execute(self.pool())
-        .await?;
-        let id = key.id();
-        self.topic_keys().keep(app, key);
-        Ok(id)
+        Ok(self.put_topic_key(app, true).await?.id())
     }
 
     /// Lets go of a key in whose place another node has put another.
@@ -103,26 +88,29 @@ impl Keyring {
         if let Some(found) = self.find_topic_key(app).await? {
             return Ok(self.topic_keys().keep(app, found));
         }
+        self.put_topic_key(app, false).await
+    }
+
+    /// Stores a new key, in the place of another if it is to be replaced: else the one that is there is the one.
+    async fn put_topic_key(&self, app: AppId, replaces: bool) -> Result<Arc<TopicKey>, KeyringError> {
         let key = TopicKey::generate();
-        let material = self.seal_topic_key(app, &key).await?;
-        sqlx::query!(
-            "insert into live.secret_material (id, kind, app_id, name, material) values ($1, 'app_secret', $2, $3, $4)
-            on conflict (app_id, name) where kind = 'app_secret' do nothing",
+        let material = self.app(app).await?.seal_bytes(Purpose::Key, &key.id().ulid().to_bytes(), key.secret());
+        let row = sqlx::query!(
+            "insert into live.secret_material as m (id, kind, app_id, name, material) values ($1, 'app_secret', $2, $3, $4)
+            on conflict (app_id, name) where kind = 'app_secret' do update
+            set id = case when $5 then excluded.id else m.id end,
+                material = case when $5 then excluded.material else m.material end
+            returning id, material",
             key.id().uuid(),
             app.uuid(),
             NAME,
-            material
+            material,
+            replaces
         )
-        .execute(self.pool())
+        .fetch_one(self.pool())
         .await?;
-        // Another node may have been quicker: its key is the one.
-        let found = self.find_topic_key(app).await?.ok_or(sqlx::Error::RowNotFound)?;
-        Ok(self.topic_keys().keep(app, found))
-    }
-
-    async fn seal_topic_key(&self, app: AppId, key: &TopicKey) -> Result<Vec<u8>, KeyringError> {
-        let app_key = self.app(app).await?;
-        Ok(app_key.seal_bytes(Purpose::Key, &key.id().ulid().to_bytes(), key.secret()))
+        let stored = self.open_topic_key(app, row.id.into(), &row.material).await?;
+        Ok(self.topic_keys().keep(app, stored))
     }
 
     async fn find_topic_key(&self, app: AppId) -> Result<Option<TopicKey>, KeyringError> {
@@ -133,9 +121,14 @@ impl Keyring {
         )
         .fetch_optional(self.pool())
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let id = SecretId::from(row.id);
-        let secret = self.app(app).await?.open_bytes(Purpose::Key, &id.ulid().to_bytes(), &row.material)?;
-        Ok(Some(TopicKey::new(id, &secret).ok_or(CannotOpen)?))
+        match row {
+            Some(row) => self.open_topic_key(app, row.id.into(), &row.material).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn open_topic_key(&self, app: AppId, id: SecretId, material: &[u8]) -> Result<TopicKey, KeyringError> {
+        let secret = self.app(app).await?.open_bytes(Purpose::Key, &id.ulid().to_bytes(), material)?;
+        Ok(TopicKey::new(id, &secret).ok_or(CannotOpen)?)
     }
 }

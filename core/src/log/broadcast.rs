@@ -47,21 +47,31 @@ pub(super) async fn send_on(pool: PgPool, epoch: NodeEpoch, mut wanted: mpsc::Re
     let mut number: u64 = 0;
     let mut some = Vec::new();
     while wanted.recv_many(&mut some, TOGETHER).await > 0 {
+        let has_others = sqlx::query_scalar!(
+            r#"select exists (select from live.nodes where epoch <> $1 and revoked_at is null) as "has_others!""#,
+            epoch.uuid()
+        );
+        match has_others.fetch_one(&pool).await {
+            Ok(true) => {}
+            Ok(false) => {
+                some.clear();
+                continue;
+            }
+            Err(error) => {
+                warn!(%error, "Failed to look for other nodes: they are not told of a broadcast");
+                some.clear();
+                continue;
+            }
+        }
         let mut pieces = Vec::new();
         for broadcast in some.drain(..) {
             number += 1;
             let text = serde_json::to_string(&*broadcast).expect("messages are plain data");
             pieces.extend(cut(epoch, number, &text));
         }
-        let sent = sqlx::query!(
-            "select pg_notify($1, piece) from unnest($2::text[]) as piece
-            where exists (select from live.nodes where epoch <> $3 and revoked_at is null)",
-            CHANNEL,
-            &pieces,
-            epoch.uuid()
-        )
-        .execute(&pool)
-        .await;
+        let sent = sqlx::query!("select pg_notify($1, piece) from unnest($2::text[]) as piece", CHANNEL, &pieces)
+            .execute(&pool)
+            .await;
         if let Err(error) = sent {
             warn!(%error, "Failed to tell other nodes of a broadcast");
         }

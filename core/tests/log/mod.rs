@@ -14,3 +14,4 @@ mod schema;
 mod settlement;
 mod tail;
 mod triggers;
+mod upgrade;

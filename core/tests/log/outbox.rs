@@ -25,7 +25,7 @@ use crate::support::{TestNode, event, set, soon, value};
 
 const UNLEASED: Result<Committed, CommitError> = Err(CommitError::Rejected(Rejected::Unleased));
 
-fn script() -> ScriptId {
+pub(super) fn script() -> ScriptId {
     ScriptId::from(Uuid::from_u128(1))
 }
 
@@ -84,7 +84,7 @@ async fn claim(node: &TestNode, app: AppId, each: usize) -> Vec<OutboxId> {
 }
 
 /// Commits in the name of an item.
-async fn finish(node: &TestNode, item: OutboxId, events: Vec<NewEvent>) -> Result<Committed, CommitError> {
+pub(super) async fn finish(node: &TestNode, item: OutboxId, events: Vec<NewEvent>) -> Result<Committed, CommitError> {
     soon(node.committer.commit(in_name_of(node, item, events))).await
 }
 
@@ -92,7 +92,7 @@ fn in_name_of(node: &TestNode, item: OutboxId, events: Vec<NewEvent>) -> Commit 
     Commit::new(Authority { lease: Some(item), ..node.node.authority() }, events)
 }
 
-fn ids<const N: usize>() -> [OutboxId; N] {
+pub(super) fn ids<const N: usize>() -> [OutboxId; N] {
     std::array::from_fn(|_| OutboxId::generate())
 }
 
@@ -434,60 +434,6 @@ async fn what_may_not_run_now_is_put_off_and_nobody_holds_it(database: PgPool) {
     // Whoever does not hold it puts nothing off.
     outbox::put_off(&node.pool, NodeEpoch::generate(), other, hour).await.unwrap();
     assert_eq!(outbox::leased(&node.pool, node.epoch()).await.unwrap(), [other]);
-    node.stop().await;
-}
-
-#[sqlx::test(migrations = false)]
-async fn what_was_owed_before_an_upgrade_is_still_and_older_nodes_may_not_write(database: PgPool) {
-    let all = || sqlx::migrate!("../migrations").migrations.into_owned();
-    let older = all().into_iter().filter(|migration| migration.version < 12).collect();
-    sqlx::migrate::Migrator::with_migrations(older).run(&database).await.unwrap();
-    let (app, [pending, ended]) = (AppId::generate(), ids());
-    let epoch = NodeEpoch::generate();
-    sqlx::query("insert into live.nodes (epoch, name, version) values ($1, 'old', '0')")
-        .bind(epoch.uuid())
-        .execute(&database)
-        .await
-        .unwrap();
-    // As its committer left them: each item with a copy of what its event says.
-    for (position, item, is_over) in [(1_i64, pending, false), (2, ended, true)] {
-        let new = event(app, Enqueued { is_watched: true, ..owed(item) });
-        sqlx::query(
-            "with event as (
-                insert into log.events (position, id, at, app_id, kind, subject, data, actor, depth, class)
-                values ($1, $2, now(), $3, 'outbox.enqueued', $4, $5::json, $6::json, 2, 'run')
-            ), waits as (
-                insert into live.ready (item, app_id, gate, rank) select $7, $3, $8, $1 where not $9
-            )
-            insert into state.outbox (id, app_id, event, data, actor, depth, enqueued_at, priority, due_at, is_watched,
-                ended_at, outcome, gate, position)
-            values ($7, $3, $2, $5::json, $6::json, 2, now(), 0, now(), true,
-                case when $9 then now() end, case when $9 then 'delivered' end, $8, $1)",
-        )
-        .bind(position)
-        .bind(new.id.uuid())
-        .bind(app.uuid())
-        .bind(&new.subject)
-        .bind(&new.data)
-        .bind(&*new.actor_json)
-        .bind(item.uuid())
-        .bind(script().uuid())
-        .bind(is_over)
-        .execute(&database)
-        .await
-        .unwrap();
-    }
-
-    sqlx::migrate::Migrator::with_migrations(all()).run(&database).await.unwrap();
-    let is_revoked = sqlx::query_scalar::<_, bool>("select revoked_at is not null from live.nodes where epoch = $1");
-    assert!(is_revoked.bind(epoch.uuid()).fetch_one(&database).await.unwrap());
-    let over = sqlx::query_as::<_, (Uuid, String)>("select id, outcome from state.outbox_ended");
-    assert_eq!(over.fetch_all(&database).await.unwrap(), [(ended.uuid(), "delivered".to_owned())]);
-    let node = TestNode::start(&database).await;
-    let claimed = outbox::claim(&node.pool, node.epoch(), &[turn(app, i64::MIN)], 10).await.unwrap();
-    let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
-    assert_eq!((claimed.item.enqueued.item, claimed.item.depth), (pending, 2));
-    finish(&node, pending, vec![delivered(app, pending)]).await.unwrap();
     node.stop().await;
 }
 

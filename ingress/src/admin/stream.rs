@@ -6,9 +6,9 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{body::Body, response::IntoResponse};
+use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderMap;
 use picloud_core::{
     capability::Capability,
     id::AppId,
@@ -29,7 +29,13 @@ use super::{
     openapi::{Events, Told},
     write::database,
 };
-use crate::problem::Problem;
+use crate::{
+    problem::Problem,
+    realtime::{
+        self,
+        frame::{self, Control, Reason},
+    },
+};
 
 /// How often a quiet stream says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -76,12 +82,7 @@ pub(super) async fn open<T: Telling>(
     let stream = Stream { plane, caller, needs, telling, scope, sender, told: from };
     tokio::spawn(stream.run(from, is_reset));
     let frames = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
-    let mut response = Body::from_stream(frames).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // nginx would keep frames until its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response.into())
+    Ok(realtime::events(Body::from_stream(frames)).into())
 }
 
 impl AdminPlane {
@@ -113,13 +114,6 @@ struct Stream<T> {
 /// The reader has gone.
 struct Gone;
 
-#[derive(Serialize)]
-struct Control {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    cursor: String,
-}
-
 type Next = (Follow, Result<Option<Vec<Recorded>>, ReadError>);
 
 impl<T: Telling> Stream<T> {
@@ -131,16 +125,16 @@ impl<T: Telling> Stream<T> {
     }
 
     async fn tell(&mut self, from: Position, is_reset: bool, head: Position) -> Result<(), Gone> {
-        self.send(format!("retry: {}\n\n", retry_ms())).await?;
+        self.send(frame::retry()).await?;
         if is_reset {
-            self.control("reset", Some("gone"), from).await?;
+            self.control(Control::Reset, from).await?;
         }
         let mut is_history = true;
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if from >= head {
             is_history = false;
-            self.control("up-to-date", None, from).await?;
+            self.control(Control::UpToDate, from).await?;
         }
         let mut cursor = from;
         // Held across the loop: dropping it half-way could lose what it had taken.
@@ -148,16 +142,16 @@ impl<T: Telling> Stream<T> {
         loop {
             tokio::select! {
                 biased;
-                () = self.plane.stop.cancelled() => return self.control("closed", Some("shutting_down"), cursor).await,
+                () = self.plane.stop.cancelled() => return self.control(Control::Closed(Reason::ShuttingDown), cursor).await,
                 () = self.sender.closed() => return Err(Gone),
                 _ = heartbeat.tick() => {
                     if !self.may() {
-                        return self.control("closed", Some("unauthorized"), cursor).await;
+                        return self.control(Control::Closed(Reason::Unauthorized), cursor).await;
                     }
                     if cursor > self.told && !is_history {
-                        self.control("up-to-date", None, cursor).await?;
+                        self.control(Control::UpToDate, cursor).await?;
                     } else {
-                        self.send(":\n\n".to_owned()).await?;
+                        self.send(frame::HEARTBEAT).await?;
                     }
                 }
                 (follow, news) = &mut next => {
@@ -165,8 +159,8 @@ impl<T: Telling> Stream<T> {
                     next.set(advance(follow));
                     match news {
                         Ok(Some(events)) if self.may() => self.events(&events).await?,
-                        Ok(Some(_)) => return self.control("closed", Some("unauthorized"), self.told).await,
-                        Ok(None) => return self.control("closed", Some("shutting_down"), cursor).await,
+                        Ok(Some(_)) => return self.control(Control::Closed(Reason::Unauthorized), self.told).await,
+                        Ok(None) => return self.control(Control::Closed(Reason::ShuttingDown), cursor).await,
                         Err(error) => {
                             warn!(%error, "Failed to read the log for a stream; trying again in a second");
                             sleep(Duration::from_secs(1)).await;
@@ -174,7 +168,7 @@ impl<T: Telling> Stream<T> {
                     }
                     if is_history && cursor >= head {
                         is_history = false;
-                        self.control("up-to-date", None, cursor).await?;
+                        self.control(Control::UpToDate, cursor).await?;
                     }
                 }
             }
@@ -194,35 +188,26 @@ impl<T: Telling> Stream<T> {
             let Some((last, first)) = told.split_last() else { continue };
             // Only the last frame of an event says where to go on: a break before it tells the event again, whole.
             for data in first {
-                self.send(format!("event: message\ndata: {data}\n\n")).await?;
+                self.send(frame::frame(None, "message", data)).await?;
             }
             let id = self.scope.seal(recorded.position);
-            self.send(format!("id: {id}\nevent: message\ndata: {last}\n\n")).await?;
+            self.send(frame::frame(Some(&id), "message", last)).await?;
             self.told = recorded.position;
         }
         Ok(())
     }
 
-    async fn control(&mut self, event: &str, reason: Option<&'static str>, at: Position) -> Result<(), Gone> {
-        let cursor = self.scope.seal(at);
-        let data = Control { reason, cursor: cursor.clone() };
-        let data = serde_json::to_string(&data).expect("control frames are plain data");
+    async fn control(&mut self, control: Control, at: Position) -> Result<(), Gone> {
         self.told = at;
-        self.send(format!("id: {cursor}\nevent: {event}\ndata: {data}\n\n")).await
+        self.send(frame::control(control, Some(&self.scope.seal(at)))).await
     }
 
-    async fn send(&self, frame: String) -> Result<(), Gone> {
-        self.sender.send(frame.into()).await.map_err(|_| Gone)
+    async fn send(&self, frame: Bytes) -> Result<(), Gone> {
+        self.sender.send(frame).await.map_err(|_| Gone)
     }
 }
 
 async fn advance(mut follow: Follow) -> Next {
     let news = follow.next().await;
     (follow, news)
-}
-
-/// Between one and three seconds: after a restart not everybody comes at once.
-fn retry_ms() -> u64 {
-    let random = picloud_core::id::RequestId::generate().ulid().random();
-    1_000 + (random % 2_000) as u64
 }

@@ -14,18 +14,22 @@ pub trait Credentials: Send + Sync + 'static {
     fn check(&self, bearer: &str) -> Option<Principal>;
 }
 
-/// The key in an `authorization` header, when it is one of ours rather than the script's to read.
-pub(super) fn platform_key(value: &HeaderValue) -> Option<&str> {
+/// The token in an `authorization` header.
+pub(crate) fn bearer(value: &HeaderValue) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = token.trim_start();
-    (scheme.eq_ignore_ascii_case("bearer") && token.starts_with(KEY_PREFIX)).then_some(token)
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The same, when it is a key of ours rather than the script's to read.
+pub(super) fn platform_key(value: &HeaderValue) -> Option<&str> {
+    bearer(value).filter(|token| token.starts_with(KEY_PREFIX))
 }
 
 /// Who a request comes from; a key that is not good is refused rather than ignored.
 pub(super) fn principal(headers: &HeaderMap, credentials: &dyn Credentials) -> Result<Principal, Problem> {
     match headers.get_all(header::AUTHORIZATION).iter().find_map(platform_key) {
         None => Ok(Principal::Public),
-        Some(key) => credentials.check(key.trim_end()).ok_or_else(|| {
+        Some(key) => credentials.check(key).ok_or_else(|| {
             let detail = "this API key is not known, or was revoked, or is past its expiry; use another one or none";
             Problem::new(Kind::Unauthorized, detail).field("authorization")
         }),

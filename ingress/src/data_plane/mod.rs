@@ -25,6 +25,7 @@ use picloud_core::{event::route::RateLimit, run::Invoker};
 pub(crate) use call::Incoming;
 pub use cookies::SESSION_COOKIES;
 pub use credentials::Credentials;
+pub(crate) use credentials::bearer;
 pub use idempotency::{Begin, Outcomes, StoredOutcome};
 pub use later::{Accepted, Later, Status};
 pub use lookup::{App, Catalog, Route, Script, Snapshot};

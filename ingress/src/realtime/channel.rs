@@ -19,7 +19,7 @@ use picloud_core::{
 use tokio::time::Instant;
 
 use super::{
-    asked::{Asked, Refused},
+    asked::Asked,
     frame::Reason,
     ring::{Capacity, Frame, Ring, Seq},
 };
@@ -195,13 +195,15 @@ impl Channel {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if state.topics == *topics {
+            // The newest, though it says the same: the next time a look at the pointer will do.
+            state.topics = Arc::clone(topics);
             return;
         }
         state.topics = Arc::clone(topics);
         state.ring.clear(told);
         let mut wakers = Vec::new();
         for slot in state.slots.values_mut() {
-            if let Err(Refused::Nothing | Refused::Unauthorized) = slot.asked.check(topics) {
+            if slot.asked.check(topics).is_err() {
                 slot.ended = Some(Reason::Unauthorized);
                 wakers.extend(slot.waker.take());
             }
@@ -246,7 +248,7 @@ impl Place {
             return Taken::Ended(reason);
         }
         let Some(unseen) = slot.unseen else {
-            slot.wake(waker);
+            slot.wake_by(waker);
             return Taken::Nothing;
         };
         if unseen < ring.first() {
@@ -266,7 +268,7 @@ impl Place {
         match texts.into_bytes() {
             Some(bytes) => Taken::Frames(bytes, last),
             None => {
-                slot.wake(waker);
+                slot.wake_by(waker);
                 Taken::Nothing
             }
         }
@@ -274,7 +276,8 @@ impl Place {
 }
 
 impl Slot {
-    fn wake(&mut self, waker: &Waker) {
+    /// Woken by the next frame that is for it.
+    fn wake_by(&mut self, waker: &Waker) {
         match &mut self.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),

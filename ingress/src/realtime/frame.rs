@@ -23,7 +23,7 @@ pub(super) fn message(topic: &str, message: &RawValue, published_at: DateTime<Ut
 /// Why a stream ends, or begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     /// The cursor is none of this log as it is now.
     Gone,
     /// The reader was so slow that what it had not read was given up; it is all in the log.
@@ -44,7 +44,7 @@ pub(super) enum Reason {
 
 /// What is said about the stream itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Control {
+pub(crate) enum Control {
     /// All that there was has been told, up to the cursor.
     UpToDate,
     /// The stream begins at its end: what was asked for is gone.
@@ -64,7 +64,7 @@ struct Said<'a> {
 }
 
 /// A control frame. With a cursor it is where the reader goes on after it.
-pub(super) fn control(control: Control, cursor: Option<&str>) -> Bytes {
+pub(crate) fn control(control: Control, cursor: Option<&str>) -> Bytes {
     let (event, reason) = match control {
         Control::UpToDate => ("up-to-date", None),
         Control::Reset => ("reset", Some(Reason::Gone)),
@@ -75,7 +75,8 @@ pub(super) fn control(control: Control, cursor: Option<&str>) -> Bytes {
     frame(cursor, event, &data)
 }
 
-fn frame(id: Option<&str>, event: &str, data: &str) -> Bytes {
+/// Any frame, with JSON as its data.
+pub(crate) fn frame(id: Option<&str>, event: &str, data: &str) -> Bytes {
     let mut text = String::with_capacity(48 + event.len() + data.len());
     if let Some(id) = id {
         text.extend(["id: ", id, "\n"]);
@@ -90,10 +91,10 @@ fn frame(id: Option<&str>, event: &str, data: &str) -> Bytes {
 }
 
 /// That the stream lives.
-pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
+pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
 /// After how long to come back, when it ends: between one and three seconds, for everybody another.
-pub(super) fn retry() -> Bytes {
+pub(crate) fn retry() -> Bytes {
     let random = RequestId::generate().ulid().random();
     format!("retry: {}\n\n", 1_000 + random % 2_000).into()
 }

@@ -134,8 +134,8 @@ impl Hub {
         let mut cleaning = interval(WARM / 5);
         cleaning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // In no order: a flood of one must not keep the others from being heard.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => break,
                 news = log.next() => match news {
                     Ok(Some(events)) => self.tell(&events, log.cursor()).await,

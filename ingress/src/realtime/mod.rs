@@ -1,12 +1,12 @@
 //! What apps publish, to whoever listens outside: server-sent events that can be gone on with where they stopped.
 //!
 //! `GET /realtime/topics/{topic}` and `GET /realtime/topics?topics=a,b.*`, the app by Host or `?app=`. Who asks for what is not
-//! there, or not for the outside, cannot tell one from the other; a token that is not good is refused without a reason. All else that goes wrong
-//! is told in the stream: an `EventSource` never comes back after any other status.
+//! there, or not for the outside, cannot tell one from the other; a token that is not good is refused without a reason. All
+//! else that goes wrong is told in the stream: an `EventSource` never comes back after any other status.
 
 mod asked;
 mod channel;
-mod frame;
+pub(crate) mod frame;
 mod hub;
 mod ring;
 mod stream;
@@ -23,7 +23,7 @@ use axum::{
 use bytes::Bytes;
 use chrono::Utc;
 use futures::{StreamExt as _, stream as streams};
-use http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts};
+use http::{HeaderValue, Method, Uri, header, request::Parts};
 use picloud_core::{
     id::{AppId, HistoryId, RequestId},
     keys::{Grant, Keyring, TopicKey},
@@ -44,7 +44,7 @@ use self::{
     stream::Subscription,
 };
 use crate::{
-    data_plane::{Catalog, Incoming},
+    data_plane::{Catalog, Incoming, bearer},
     problem::{Kind, Problem},
     request_id,
 };
@@ -154,7 +154,8 @@ impl Realtime {
         }
         let app = self.app(incoming, wanted.app.as_deref())?;
         let topics = wanted.topics.as_deref().and_then(asked::topics).ok_or_else(nothing)?;
-        let asked = self.admit(&app, topics, bearer(headers).or(wanted.token.as_deref())).await?;
+        let token = headers.get(header::AUTHORIZATION).and_then(bearer);
+        let asked = self.admit(&app, topics, token.or(wanted.token.as_deref())).await?;
         if app.is_paused {
             return Ok(refusal(Reason::AppPaused));
         }
@@ -241,17 +242,13 @@ impl Realtime {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 /// There is nothing of that name, or nothing for the outside.
 fn nothing() -> Problem {
     Problem::new(Kind::NotFound, "there is no such topic to listen to")
 }
 
-fn events(body: Body) -> Response {
+/// Server-sent events.
+pub(crate) fn events(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -146,9 +146,6 @@ impl Subscription {
         std::task::ready!(self.timer.as_mut().poll(context));
         // Asked again after what is sent now, and wakes this stream then.
         self.timer.as_mut().reset(next_look(self.expires_at));
-        if self.expires_at.is_some_and(|expires_at| expires_at <= Instant::now()) {
-            return Poll::Ready(self.end(Control::Closed(Reason::TokenExpired)));
-        }
         let is_moved = self.is_up_to_date && self.seen > self.told;
         Poll::Ready(if is_moved { self.up_to_date(self.seen) } else { frame::HEARTBEAT })
     }

@@ -74,7 +74,6 @@ impl Node {
         text(&self.world.owner.post("/api/v1/admin/apps/default/subscriber_tokens", body).await.is(200)["token"])
     }
 
-    /// A stream that has told all there was.
     async fn listen(&self, query: &str, last_event_id: Option<&str>) -> Frames {
         self.streams.stream(&url(query), last_event_id).await
     }

@@ -284,3 +284,30 @@ fn whatever_is_sent_is_answered_or_cut_off_and_nothing_panics() {
     }
     runtime.block_on(server.stop());
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
+    struct Told(Arc<Notify>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let gone = Arc::new(Notify::new());
+    let told = Arc::clone(&gone);
+    let endless = move || {
+        let told = Told(Arc::clone(&told));
+        let pieces = futures::stream::repeat_with(move || {
+            let _ = &told;
+            Ok::<_, std::convert::Infallible>(bytes::Bytes::from_static(&[0; 64 * 1024]))
+        });
+        async { axum::body::Body::from_stream(pieces) }
+    };
+    let limits = ServerLimits { stalled_timeout: Duration::from_secs(1), ..ServerLimits::default() };
+    let server = Server::start(Router::new().route("/", axum::routing::get(endless)), limits).await;
+    let mut client = server.connect().await;
+    client.write_all(&get("/")).await.expect("sent");
+    timeout(Duration::from_secs(20), gone.notified()).await.expect("the answer is given up");
+    drop(client);
+    server.stop().await;
+}

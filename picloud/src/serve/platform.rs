@@ -250,6 +250,11 @@ async fn follow_keys(mut log: Follow, keyring: Keyring) {
         for recorded in events.iter() {
             match &recorded.event.event {
                 Event::AppPurged(purged) => keyring.forget(purged.app),
+                Event::TopicKeyRotated(_) => {
+                    if let Some(app) = recorded.event.app {
+                        keyring.forget_topic_key(app);
+                    }
+                }
                 Event::MasterKeyRotated(rotated) if rotated.to != keyring.master_fingerprint() => {
                     if let Err(error) = keyring.reload().await {
                         error!(%error, "The master key was rotated, and this node has not got the new one");

@@ -213,3 +213,28 @@ async fn who_does_not_read_is_cut_and_delays_nobody() {
     );
     service.stop().await;
 }
+
+#[tokio::test]
+async fn a_token_from_before_a_rotation_is_refused_by_every_node_at_once() {
+    let Pair { one, two, home, database: _database } = pair().await;
+    let app = app::write(&home, "ticks", SAY);
+    home.picloud(&["deploy", &app]).await;
+    home.picloud(&["topics", "set", "ticks", "--auth", "token", "--app", "ticks"]).await;
+    let tokens = format!("{}/api/v1/admin/apps/ticks/subscriber_tokens", one.admin);
+    let asked =
+        client().post(&tokens).bearer_auth(one.key()).json(&json!({ "topics": ["ticks"] })).send().await.unwrap();
+    let token = asked.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+    let asked = |service: &Service| {
+        let asked = service.call(Method::HEAD, "ticks.localhost", "/realtime/topics/ticks").bearer_auth(&token).send();
+        async { asked.await.unwrap().status() }
+    };
+    eventually("both take it", || async { (asked(&one).await == 200 && asked(&two).await == 200).then_some(()) }).await;
+    let rotated = client().post(format!("{tokens}/rotate")).bearer_auth(one.key()).send().await.unwrap();
+    assert_eq!(rotated.status(), StatusCode::NO_CONTENT);
+    assert_eq!(asked(&one).await, 401);
+    // Long before the minute is over for which a key counts without a look.
+    let refused = eventually("the other has heard of it", || async { (asked(&two).await == 401).then_some(()) });
+    timeout(Duration::from_secs(10), refused).await.unwrap();
+    one.stop().await;
+    two.stop().await;
+}
