@@ -34,7 +34,7 @@ pub struct CommitterConfig {
     pub queue_commits: usize,
     /// Memory that waiting commits may take.
     pub queue_bytes: usize,
-    /// Events of one batch. Larger ones gain little and cost the slowest callers.
+    /// Events of one batch: what the ends of half a node's attempts take. Larger ones gain little and cost the slowest callers.
     pub batch_events: usize,
     /// Bytes of one batch.
     pub batch_bytes: usize,
@@ -47,7 +47,7 @@ impl Default for CommitterConfig {
         Self {
             queue_commits: 4_096,
             queue_bytes: 64 << 20,
-            batch_events: 1_000,
+            batch_events: 1_500,
             batch_bytes: 1 << 20,
             settle_for: Duration::from_secs(10),
         }

@@ -36,16 +36,16 @@ use super::{
 use crate::runner::Runner;
 
 /// How many items a node runs at once, computing or waiting: while the ends of some are committed, as many others run.
-pub const PLACES: usize = 512;
+pub const PLACES: usize = 1024;
 
 /// What an item holds that takes one place. One that holds more takes more of them, if there are more: they are memory.
 const PLACE_BYTES: usize = 64 * 1024;
 
 /// How many are claimed at once: more gain nothing and keep others from them.
-const CLAIM: usize = 200;
+const CLAIM: usize = 512;
 
 /// With fewer places free than this, a claim waits for others to become so, but not for long.
-const FEW: usize = 64;
+const FEW: usize = 256;
 const PATIENCE: Duration = Duration::from_millis(4);
 
 /// How often to look without being told.
