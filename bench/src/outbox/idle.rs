@@ -13,7 +13,7 @@ use crate::report::{self, Report};
 /// their items, one for tables to be vacuumed, and one for jobs; every tenth time the leader's chores, nineteen. Every 4 s the
 /// tail: a look for the head, and a notice to itself, which its ear takes in. Every 4 s the dispatcher: what is due, when the
 /// next is, which apps have items that can run, and what is leased to this node.
-const BY_TIMERS: f64 = 7.0 / 3.0 + 19.0 / 30.0 + 3.0 / 4.0 + 4.0 / 4.0;
+const BY_TIMERS: f64 = 7.0 / 3.0 + 19.0 / 30.0 + (3.0 + 4.0) / 4.0;
 
 /// Until each connection has prepared what it is asked now and then: preparing is a transaction, too.
 const SETTLING: Duration = Duration::from_secs(30);
