@@ -4,6 +4,7 @@ pub mod admin;
 pub mod auth;
 pub mod data_plane;
 pub mod health;
+mod household;
 pub mod problem;
 pub mod proxies;
 pub mod realtime;

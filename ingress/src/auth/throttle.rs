@@ -15,6 +15,8 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use crate::household::household;
+
 /// Failures are forgotten after a time without one; a lock lasts as long.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
@@ -96,7 +98,12 @@ impl Throttle {
 
 /// What an attempt counts against, and how much each bears.
 fn keys(address: Option<IpAddr>, account: &str) -> [([u8; 32], u32); 3] {
-    let address = address.map_or(Ipv6Addr::UNSPECIFIED.octets(), network);
+    let address = match address.map(household) {
+        Some(IpAddr::V4(address)) => address.to_ipv6_mapped(),
+        Some(IpAddr::V6(address)) => address,
+        None => Ipv6Addr::UNSPECIFIED,
+    }
+    .octets();
     let key = |label: &[u8], address: &[u8], account: &str| {
         Sha256::new().chain_update(label).chain_update(address).chain_update(account).finalize().into()
     };
@@ -105,18 +112,6 @@ fn keys(address: Option<IpAddr>, account: &str) -> [([u8; 32], u32); 3] {
         (key(b"address", &address, ""), MAX_OF_ADDRESS),
         (key(b"account", &[], account), MAX_OF_ACCOUNT),
     ]
-}
-
-/// One household: a v4 address, or the /64 of a v6 one.
-fn network(address: IpAddr) -> [u8; 16] {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => {
-            let mut octets = address.octets();
-            octets[8..].fill(0);
-            octets
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::{
         Arc,
@@ -23,7 +23,10 @@ use picloud_core::{
     id::{AppId, RouteId},
 };
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    household::household,
+    problem::{Kind, Problem},
+};
 
 /// After so many calls, addresses that have not called lately are forgotten.
 const SWEEP_EVERY: u32 = 4096;
@@ -166,17 +169,6 @@ impl Crowded for PerAddress {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
         self.limiter.len() > MAX_ADDRESSES
-    }
-}
-
-/// An IPv6 client usually has 2⁶⁴ addresses to call from: all of them count as one.
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -37,6 +37,7 @@ use super::{
     frame::{self, Reason},
     ring::{Capacity, Frame},
 };
+use crate::household::household;
 
 /// What is kept of an app's messages for those who come back and those who are slow.
 const RING: Capacity = Capacity { frames: 8_192, bytes: 8 << 20 };
@@ -57,7 +58,7 @@ pub struct StreamLimits {
     pub node: usize,
     /// Of one app, on this node.
     pub app: usize,
-    /// From one address, on this node.
+    /// From one address (of IPv6, one network), on this node.
     pub address: usize,
 }
 
@@ -244,7 +245,7 @@ impl Hub {
         if open >= self.limits.node || channel.len() >= self.limits.app {
             return None;
         }
-        if let Some(address) = address {
+        if let Some(address) = address.map(household) {
             let mut by_address = self.by_address.lock();
             let open = by_address.entry(address).or_default();
             if *open >= self.limits.address {
