@@ -10,8 +10,8 @@ use axum::{
 use picloud_core::capability::Capability;
 
 use super::{
-    Plane, access, account, accounts, api_keys, apps, dead_letters, deploy, domains, env, events, http_exceptions,
-    instance, invocations, jobs, kv, logs, members, node,
+    Plane, access, account, accounts, api_keys, apps, certificates, dead_letters, deploy, domains, env, events,
+    http_exceptions, instance, invocations, jobs, kv, logs, members, node,
     openapi::{
         self,
         contract::{self, Contract},
@@ -100,6 +100,9 @@ endpoints! {
     GET "/readyz", Nothing, node::readyz => 200 | 503;
     /// Shows what runs here.
     GET "/version", Nothing, node::version;
+    /// Says whether a proxy may get a certificate for a host name.
+    /// 200 when the name leads to an app, or is one of the instance's own.
+    GET "/internal/ask", Nothing, certificates::ask, or 404;
 
     /// This document.
     GET "/api/v1/openapi.json", Nothing, openapi::show;

@@ -14,6 +14,7 @@ mod accounts;
 mod api_keys;
 mod apps;
 mod body;
+mod certificates;
 mod cookie;
 mod cursors;
 mod dead_letters;

@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod apps;
 mod bodies;
+mod certificates;
 mod dead_letters;
 mod deploy;
 mod events;
