@@ -6,7 +6,8 @@ set -euo pipefail
 
 BASE_URL=${BASE_URL:-http://127.0.0.1:8080}
 answer=$(mktemp -d)
-trap 'rm -rf "$answer"' EXIT
+listener=
+trap '[ -z "$listener" ] || kill "$listener" 2>/dev/null; rm -rf "$answer"' EXIT
 trap 'echo "FAIL  line $LINENO: $BASH_COMMAND" >&2' ERR
 
 # call METHOD PATH [curl's options …]: asks, and leaves the answer in $status, $headers and $body.
@@ -24,6 +25,25 @@ header() { sed -n "s/^$1: //Ip" <<<"$headers"; }
 
 # member NAME: a string or number at the top of the last answer's JSON.
 member() { sed -nE "s/.*\"$1\":(\"([^\"]*)\"|([0-9]+)).*/\2\3/p" <<<"$body"; }
+
+# listen PATH [curl's options …]: listens from now on, in the background.
+listen() {
+    local path=$1
+    shift
+    curl --silent --no-buffer --max-time 30 --header "host: $APP_HOST" --output "$answer/frames" "$@" "$BASE_URL$path" &
+    listener=$!
+    heard up-to-date
+}
+
+# heard TEXT: waits until that was told to who listens, and leaves all that was in $frames.
+heard() {
+    for _ in $(seq 100); do
+        frames=$(cat "$answer/frames" 2>/dev/null || true)
+        case $frames in *"$1"*) return ;; esac
+        sleep 0.1
+    done
+    fail "nobody told of $1: $frames"
+}
 
 ok() { echo "ok    $*"; }
 

@@ -90,13 +90,13 @@ pub(crate) fn frame(id: Option<&str>, event: &str, data: &str) -> Bytes {
     text.into()
 }
 
-/// That the stream lives.
-pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
+/// That the stream lives: a line alone. With an empty one behind it some clients take it for an event without data.
+pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
 
-/// After how long to come back, when it ends: between one and three seconds, for everybody another.
+/// After how long to come back, when it ends: between one and three seconds, for everybody another. A line alone, as [`HEARTBEAT`].
 pub(crate) fn retry() -> Bytes {
     let random = RequestId::generate().ulid().random();
-    format!("retry: {}\n\n", 1_000 + random % 2_000).into()
+    format!("retry: {}\n", 1_000 + random % 2_000).into()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod asked;
 mod channel;
+mod client;
 pub(crate) mod frame;
 mod hub;
 mod ring;
@@ -17,6 +18,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Path, Request, State},
+    middleware::from_fn,
     response::{IntoResponse as _, Response},
     routing::any,
 };
@@ -87,6 +89,7 @@ pub fn router(parts: RealtimeParts) -> (Router, JoinHandle<()>) {
     let router = Router::new()
         .route("/realtime/topics", any(by_query))
         .route("/realtime/topics/{topic}", any(by_path))
+        .route("/realtime/client.js", any(client::show).layer(from_fn(request_id::name)))
         .with_state(realtime);
     (router, task)
 }
@@ -148,10 +151,7 @@ impl Realtime {
         if *method == Method::OPTIONS {
             return Ok(preflight());
         }
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            let detail = format!("{method} is not answered here: GET is");
-            return Err(Problem::new(Kind::MethodNotAllowed, detail).allow("GET, HEAD, OPTIONS"));
-        }
+        only_get(method, "GET, HEAD, OPTIONS")?;
         let app = self.app(incoming, wanted.app.as_deref())?;
         let topics = wanted.topics.as_deref().and_then(asked::topics).ok_or_else(nothing)?;
         let token = headers.get(header::AUTHORIZATION).and_then(bearer);
@@ -240,6 +240,14 @@ impl Realtime {
         let Some(position) = channel.open(cursor) else { return Ok(None) };
         Ok(self.hub.has(position).await?.then_some(position))
     }
+}
+
+fn only_get(method: &Method, allow: &'static str) -> Result<(), Problem> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let detail = format!("{method} is not answered here: GET is");
+    Err(Problem::new(Kind::MethodNotAllowed, detail).allow(allow))
 }
 
 /// There is nothing of that name, or nothing for the outside.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::body::Body;
 use futures::future::join_all;
 use http::Method;
 use picloud_ingress::{
@@ -370,5 +371,23 @@ async fn pages_of_any_origin_may_ask_first(pool: PgPool) {
     assert_eq!(asked.header("access-control-allow-origin"), Some("*"));
     let allowed = asked.header("access-control-allow-headers").expect("headers");
     assert!(["authorization", "last-event-id"].iter().all(|header| allowed.contains(header)), "{allowed}");
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn pages_get_the_client_and_keep_it_while_it_is_the_same(pool: PgPool) {
+    let node = Node::start(pool).await;
+    let path = "/realtime/client.js";
+    let client = node.streams.get(path).await;
+    assert_eq!(client.status, 200);
+    assert_eq!(client.header("content-type"), Some("text/javascript; charset=utf-8"));
+    assert!(String::from_utf8_lossy(&client.body).contains("as createClient"), "it exports what pages import");
+    let etag = client.etag();
+    for (known, status) in [(etag.clone(), 304), (format!("\"other\", W/{etag}"), 304), ("\"other\"".to_owned(), 200)] {
+        let request = node.streams.request(Method::GET, path).header("if-none-match", known);
+        let asked = node.streams.send(request.body(Body::empty()).expect("a request")).await;
+        assert_eq!((asked.status.as_u16(), asked.body.is_empty()), (status, status == 304));
+    }
+    node.streams.post(path, Value::Null).await.problem(405);
     node.stop().await;
 }
