@@ -10,6 +10,7 @@ mod idle;
 mod outbox;
 mod peer;
 mod process;
+mod realtime;
 mod report;
 mod wrk;
 
@@ -43,11 +44,13 @@ struct Arguments {
     /// Callers at once, for the calls.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     connections: Vec<usize>,
-    /// Only these parts: append, calls, admin, outbox, idle.
+    /// Only these parts: append, calls, admin, outbox, realtime, idle.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     #[command(flatten)]
     outbox: outbox::Options,
+    #[command(flatten)]
+    realtime: realtime::Options,
 }
 
 #[derive(Subcommand)]
@@ -55,6 +58,9 @@ enum Command {
     /// Serves the same handler and script with another way of keeping (or not keeping) what happened. For the benchmark's own use.
     #[command(hide = true)]
     Peer(peer::Arguments),
+    /// Passes on to subscribers what is published, and keeps nothing. For the benchmark's own use.
+    #[command(hide = true)]
+    BareFanOut(realtime::BareArguments),
 }
 
 /// What every part of the benchmark needs.
@@ -72,6 +78,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.command {
         Some(Command::Peer(peer)) => runtime.block_on(peer::serve(peer)),
+        Some(Command::BareFanOut(bare)) => runtime.block_on(realtime::serve_bare(bare)),
         None => runtime.block_on(run(arguments)),
     }
 }
@@ -118,6 +125,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         cluster.stop().await?;
         if let Err(error) = measured {
             report.failed("outbox", &error);
+        }
+    }
+    if wants("realtime") {
+        let cluster = Embedded::start(&bench.work.join("realtime"), &Search::system()).await?;
+        let measured = realtime::measure(&bench, &arguments.realtime, &cluster, &mut report).await;
+        cluster.stop().await?;
+        if let Err(error) = measured {
+            report.failed("realtime", &error);
         }
     }
     if wants("idle") {

@@ -24,6 +24,7 @@ use clap::Args;
 use picloud::embedded::Embedded;
 
 use self::{instance::Instance, peers::Peers};
+pub use self::{latencies::Latencies, posts::now_us};
 use crate::{Bench, report::Report};
 
 #[derive(Args)]
