@@ -26,26 +26,29 @@ export async function start(settings = {}) {
     };
     // What the surroundings say of another service is not for this one.
     const inherited = Object.entries(process.env).filter(([name]) => !/^(PICLOUD_|DATABASE_URL$)/.test(name));
-    const child = spawn(PROGRAM, ["serve", "--data-dir", data], {
-        cwd: data,
-        env: { ...Object.fromEntries(inherited), NO_COLOR: "1", ...listen, ...settings },
-        stdio: ["ignore", "ignore", "pipe"],
-    });
-    const ended = once(child, "exit");
+    let child, ended;
+    const said = [];
+    const run = async () => {
+        child = spawn(PROGRAM, ["serve", "--data-dir", data], {
+            cwd: data,
+            env: { ...Object.fromEntries(inherited), NO_COLOR: "1", ...listen, ...settings },
+            stdio: ["ignore", "ignore", "pipe"],
+        });
+        ended = once(child, "exit");
+        await new Promise((ready, failed) => {
+            child.once("error", failed);
+            createInterface(child.stderr)
+                .on("line", (line) => {
+                    said.push(line);
+                    if (/ INFO Ready /.test(line)) ready();
+                })
+                .on("close", () => failed(new Error(`the service ended instead of being ready:\n${said.join("\n")}`)));
+        });
+    };
+    await run();
     // However this process ends, the service is told to, and it stops its database.
     const farewell = () => child.kill();
     process.once("exit", farewell);
-
-    const said = [];
-    await new Promise((ready, failed) => {
-        child.once("error", failed);
-        createInterface(child.stderr)
-            .on("line", (line) => {
-                said.push(line);
-                if (/ INFO Ready /.test(line)) ready();
-            })
-            .on("close", () => failed(new Error(`the service ended instead of being ready:\n${said.join("\n")}`)));
-    });
     const key = /^key = "(.*)"$/m.exec(readFileSync(join(data, "profile.toml"), "utf8"))[1];
     const adminHost = settings.PICLOUD_ADMIN_HOST ?? "127.0.0.1";
 
@@ -60,13 +63,30 @@ export async function start(settings = {}) {
             return answer.text && JSON.parse(answer.text);
         },
 
+        /** Deploys a folder, as a person would. */
+        async deploy(folder) {
+            const deployed = spawn(PROGRAM, ["--data-dir", data, "deploy", folder], { stdio: ["ignore", "ignore", "pipe"] });
+            const complaints = Buffer.concat(await deployed.stderr.toArray()).toString();
+            if (deployed.exitCode ?? (await once(deployed, "exit"))[0]) throw new Error(`${folder}: ${complaints}`);
+        },
+
+        /** Ends it as a power failure would; only its database goes on. */
+        async kill() {
+            child.kill("SIGKILL");
+            await ended;
+        },
+
         /** Stops it and waits for its good end. */
         async stop() {
-            process.off("exit", farewell);
+            // Who was killed has left a database behind, which only a service stops.
+            if (child.signalCode) await run();
             child.kill("SIGTERM");
             const [code] = await ended;
             if (code !== 0) throw new Error(`the service ended with ${code}:\n${said.join("\n")}`);
         },
+
+        /** Starts it again, where it was and with what it had. */
+        restart: run,
     };
 }
 
@@ -83,7 +103,7 @@ async function ask({ port, host, key, method, path, body }) {
 }
 
 /** A port that nobody listens on, below those that the kernel gives out by itself: nobody's connection takes it meanwhile. */
-async function freePort() {
+export async function freePort() {
     for (;;) {
         const port = 20_000 + Math.floor(Math.random() * 12_000);
         const server = createServer();

@@ -5,6 +5,8 @@
 //! beside them goes the same way). Hundreds of them take `--profile long`: about a second each.
 
 mod dice;
+mod listening;
+mod nodes;
 mod truth;
 mod world;
 
@@ -19,7 +21,6 @@ const ROUNDS_A_BATCH: usize = 25;
 
 #[tokio::test]
 async fn whatever_goes_wrong_every_item_ends_once_its_effects_are_there_once_and_keys_keep_their_order() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let rounds = number("PICLOUD_FAULT_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).expect("not so many"));
     let seed = number("PICLOUD_FAULT_SEED").unwrap_or_else(Dice::any_seed);
     // Shown when the test fails.
@@ -37,4 +38,9 @@ async fn whatever_goes_wrong_every_item_ends_once_its_effects_are_there_once_and
         }
     }
     world.stop().await;
+}
+
+/// A number that the environment says.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }

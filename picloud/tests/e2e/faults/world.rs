@@ -1,27 +1,18 @@
-//! Two nodes on a PostgreSQL of the test's own, senders, and what can go wrong.
+//! Senders to two nodes, and what can go wrong with them and with what they send.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use picloud::embedded::{Embedded, Search};
 use reqwest::{Method, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
-use sqlx::{Connection as _, PgConnection};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     dice::Dice,
+    nodes::{self, Nodes, any_node},
     truth::{self, Batch},
 };
-use crate::{
-    eventually::eventually,
-    home::Home,
-    service::{Service, Start, client},
-};
+use crate::{eventually::eventually, service::client};
 
 const MANIFEST: &str = r#"
-app = "shop"
-hosts = ["shop.localhost"]
-
 [[script]]
 name = "send"
 route = "POST /send/:key/:n"
@@ -80,24 +71,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    KillNode(usize),
-    StopNodeForAMoment(usize, u64),
-    StopNodePastItsLease(usize),
-    CutConnections,
-    KillPostgres,
+    Of(nodes::Fault),
     CancelSomething,
     PauseTheQueue,
 }
 
 impl Fault {
     pub fn by_chance(dice: &mut Dice) -> Self {
-        let node = usize::try_from(dice.below(2)).expect("one of two");
         match dice.below(100) {
-            0..30 => Self::KillNode(node),
-            30..50 => Self::StopNodeForAMoment(node, dice.below(900)),
-            50..52 => Self::StopNodePastItsLease(node),
-            52..76 => Self::CutConnections,
-            76..82 => Self::KillPostgres,
+            0..82 => Self::Of(nodes::Fault::by_chance(dice)),
             82..92 => Self::CancelSomething,
             _ => Self::PauseTheQueue,
         }
@@ -105,67 +87,20 @@ impl Fault {
 }
 
 pub struct World {
-    // Services first: fields are dropped in this order.
-    nodes: [Option<Service>; 2],
-    homes: [Arc<Home>; 2],
-    postgres: Embedded,
-    key: String,
+    nodes: Nodes,
     next: u64,
     batches: u64,
-    _folder: Home,
 }
 
 impl World {
     pub async fn new() -> Self {
-        let folder = Home::new();
-        let postgres = Embedded::start(&folder.path().join("postgres"), &Search::system()).await.unwrap();
-        let homes = [Arc::new(Home::new()), Arc::new(Home::new())];
-        let mut world =
-            Self { nodes: [None, None], homes, postgres, key: String::new(), next: 0, batches: 0, _folder: folder };
-        for node in 0..2 {
-            world.start(node).await;
-        }
-        let home = &world.homes[0];
-        home.write("shop/picloud.toml", MANIFEST);
-        for (name, source) in [("send", SEND), ("work", WORK), ("later", LATER), ("audit", AUDIT)] {
-            home.write(&format!("shop/{name}.rhai"), source);
-        }
-        home.picloud(&["deploy", "shop"]).await;
-        for node in 0..2 {
-            eventually("each node serves it", || async {
-                let answer = world.node(node).call(Method::GET, "shop.localhost", "/later/1").send().await;
-                answer.is_ok_and(|answer| answer.status() == StatusCode::METHOD_NOT_ALLOWED).then_some(())
-            })
-            .await;
-        }
-        world
-    }
-
-    async fn start(&mut self, node: usize) {
-        let master_key = self.homes[0].path().join("master.key").to_str().unwrap().to_owned();
-        let start = Start::new(&self.homes[node])
-            .with("DATABASE_URL", self.postgres.url())
-            .with("PICLOUD_MASTER_KEY_FILE", master_key)
-            .with("PICLOUD_KEY", &self.key);
-        let service = start.ready().await;
-        if self.key.is_empty() {
-            service.key().clone_into(&mut self.key);
-        }
-        self.nodes[node] = Some(service);
-    }
-
-    fn node(&self, node: usize) -> &Service {
-        self.nodes[node].as_ref().expect("it runs between two faults")
-    }
-
-    async fn database(&self) -> PgConnection {
-        let options = self.postgres.options();
-        eventually("the database is there", || async { PgConnection::connect_with(&options).await.ok() }).await
+        let scripts = [("send", SEND), ("work", WORK), ("later", LATER), ("audit", AUDIT)];
+        Self { nodes: Nodes::new(MANIFEST, &scripts).await, next: 0, batches: 0 }
     }
 
     pub async fn begin_batch(&mut self) -> Batch {
         self.batches += 1;
-        let head = truth::head(&mut self.database().await).await;
+        let head = truth::head(&mut self.nodes.database().await).await;
         Batch { number: self.batches, after: head, acknowledged: BTreeSet::new() }
     }
 
@@ -179,7 +114,7 @@ impl World {
                 0 => format!("/later/{n}"),
                 _ => format!("/send/{}-{}/{n}", batch.number, dice.below(5)),
             };
-            let node = self.node(usize::try_from(dice.below(2)).expect("one of two"));
+            let node = self.nodes.node(any_node(dice));
             let call = node.call(Method::POST, "shop.localhost", &path).timeout(PATIENCE).send();
             let pause = Duration::from_millis(dice.below(300));
             senders.spawn(async move {
@@ -195,50 +130,9 @@ impl World {
 
     async fn happen(&mut self, dice: &mut Dice, fault: Fault) {
         match fault {
-            Fault::KillNode(node) => {
-                let mut service = self.nodes[node].take().expect("it runs between two faults");
-                service.kill().await;
-                self.start(node).await;
-            }
-            Fault::StopNodeForAMoment(node, ms) => {
-                self.node(node).signal(Signal::STOP);
-                sleep(Duration::from_millis(ms)).await;
-                self.node(node).signal(Signal::CONT);
-            }
-            Fault::StopNodePastItsLease(node) => {
-                let epoch = self.node(node).epoch();
-                self.node(node).signal(Signal::STOP);
-                // This one, not one that was killed before.
-                eventually("the other declares it dead", || async {
-                    let said = self.node(1 - node).said();
-                    said.lines().any(|line| line.contains("silent for too long") && line.contains(&epoch)).then_some(())
-                })
-                .await;
-                let mut service = self.nodes[node].take().expect("it runs between two faults");
-                service.signal(Signal::CONT);
-                let (_, said) = service.ended().await;
-                assert!(said.contains("lost its right to write"), "{said}");
-                self.start(node).await;
-            }
-            Fault::CutConnections => {
-                let mut database = self.database().await;
-                sqlx::query(
-                    "select pg_terminate_backend(pid) from pg_stat_activity
-                    where datname = current_database() and pid <> pg_backend_pid()",
-                )
-                .execute(&mut database)
-                .await
-                .unwrap();
-            }
-            Fault::KillPostgres => {
-                let pid = self.postgres.pid().borrow().expect("it is up");
-                kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
-                let mut up = self.postgres.pid();
-                up.wait_for(|now| now.is_some_and(|now| now != pid)).await.unwrap();
-                self.database().await.close().await.unwrap();
-            }
+            Fault::Of(fault) => self.nodes.happen(fault).await,
             Fault::CancelSomething => {
-                let mut database = self.database().await;
+                let mut database = self.nodes.database().await;
                 let Some(item) = truth::any_pending(&mut database, dice.below(1_000)).await else { return };
                 // It may have ended meanwhile, or the node may be busy with the last fault.
                 let _ = self.admin(&format!("/apps/shop/outbox/{item}/cancel")).await;
@@ -252,8 +146,8 @@ impl World {
     }
 
     async fn admin(&self, path: &str) -> Option<StatusCode> {
-        let url = format!("{}/api/v1/admin{path}", self.node(0).admin);
-        let call = client().post(url).bearer_auth(&self.key).timeout(PATIENCE).json(&serde_json::json!({}));
+        let url = format!("{}/api/v1/admin{path}", self.nodes.node(0).admin);
+        let call = client().post(url).bearer_auth(&self.nodes.key).timeout(PATIENCE).json(&serde_json::json!({}));
         Some(call.send().await.ok()?.status())
     }
 
@@ -264,16 +158,13 @@ impl World {
     /// Waits until nothing is pending any more, and compares what there is with what must be.
     pub async fn end_batch(&mut self, batch: Batch) {
         eventually("all work has come to its end", || async {
-            (truth::pending(&mut self.database().await).await == 0).then_some(())
+            (truth::pending(&mut self.nodes.database().await).await == 0).then_some(())
         })
         .await;
-        batch.check(&mut self.database().await).await;
+        batch.check(&mut self.nodes.database().await).await;
     }
 
-    pub async fn stop(mut self) {
-        for node in &mut self.nodes {
-            node.take().expect("it runs between two faults").stop().await;
-        }
-        self.postgres.stop().await.unwrap();
+    pub async fn stop(self) {
+        self.nodes.stop().await;
     }
 }
