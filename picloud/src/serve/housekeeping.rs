@@ -10,7 +10,7 @@ use picloud_ingress::auth;
 use picloud_projections::{kv, setup::LiveSetup};
 use picloud_workers::{letters, outbox as workers};
 use sqlx::{Connection as _, PgPool};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -46,15 +46,20 @@ impl House {
                 return;
             }
             // First: a node that slept must not take others, or itself, for dead before it has said that it lives.
-            match self.node.heartbeat(&self.database).await {
-                Ok(true) => {}
-                Ok(false) => {
+            // Whoever waits for a connection tries ever more rarely to make one: after a beat it is better to begin anew.
+            match timeout(node::HEARTBEAT, self.node.heartbeat(&self.database)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => {
                     error!(node.epoch = %self.node.epoch(), "Other nodes have declared this one dead: it ends");
                     self.revoked.cancel();
                     return;
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     warn!(%error, "Failed to say that this node lives");
+                    continue;
+                }
+                Err(_) => {
+                    warn!("Failed to say that this node lives: the database does not answer");
                     continue;
                 }
             }

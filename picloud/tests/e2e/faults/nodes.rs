@@ -108,6 +108,7 @@ impl Nodes {
     }
 
     pub async fn happen(&mut self, fault: Fault) {
+        self.revive().await;
         match fault {
             Fault::KillNode(node) => {
                 let mut service = self.nodes[node].take().expect("it runs between two faults");
@@ -154,7 +155,22 @@ impl Nodes {
         }
     }
 
+    /// Who was kept from the database for too long has rightly been declared dead by the other, and has ended.
+    async fn revive(&mut self) {
+        for node in 0..2 {
+            let service = self.nodes[node].as_mut().expect("it runs between two faults");
+            if service.is_running() {
+                continue;
+            }
+            let (_, said) = service.ended().await;
+            assert!(said.contains("lost its right to write"), "{said}");
+            println!("node {node} was declared dead");
+            self.start(node).await;
+        }
+    }
+
     pub async fn stop(mut self) {
+        self.revive().await;
         for node in &mut self.nodes {
             node.take().expect("it runs between two faults").stop().await;
         }
