@@ -63,6 +63,23 @@ describe("topics in a browser", { timeout: 120_000 }, () => {
         await page.close();
     });
 
+    test("a page of another origin listens to what is public, and is told why it may not to the rest", async () => {
+        const page = await browser.newPage();
+        await page.goto(`http://127.0.0.1:${service.port}/counting`);
+        const listen = (app, topic) => page.evaluate(async ([origin, topic]) => {
+            const { createClient } = await import(`${origin}/realtime/client.js`);
+            return new Promise((told) => {
+                const onStatus = (status) => status === "live" && told(status);
+                const { done } = createClient({ url: origin }).subscribe(topic, () => {}, { onStatus });
+                done.catch(({ status }) => told(status));
+            });
+        }, [`http://${app}.localhost:${service.port}`, topic]);
+        assert.equal(await listen("poll", "votes"), "live");
+        assert.equal(await listen("chat", "room.lobby"), 401);
+        assert.equal(await listen("chat", "members"), 404);
+        await page.close();
+    });
+
     for (const [look, settings] of Object.entries(LOOKS)) {
         test(`the poll moves with every vote, ${look}`, async () => {
             const context = await browser.newContext(settings);

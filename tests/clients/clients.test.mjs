@@ -29,6 +29,8 @@ const ODD = [
 ];
 
 let service;
+/** Who listens. */
+let all = [];
 
 before(async () => {
     service = await start();
@@ -39,7 +41,7 @@ after(() => service?.stop());
 
 /** One of each, all listening when this returns. */
 async function listenAll(origin) {
-    const all = Object.entries(LISTENERS).map(([name, listen]) => {
+    all = Object.entries(LISTENERS).map(([name, listen]) => {
         const seen = [];
         return { name, seen, close: listen(origin, "ticks", (told) => seen.push(told)) };
     });
@@ -47,11 +49,10 @@ async function listenAll(origin) {
         await say(service, "is anybody there?");
         return all.every(({ seen }) => seen.length > 0);
     });
-    return all;
 }
 
 /** From the first message that each was told, it was told what the log holds. */
-async function assertComplete(all) {
+async function assertComplete() {
     const last = `the last ${Math.random()}`;
     await say(service, last);
     const log = await published(service);
@@ -65,12 +66,10 @@ async function assertComplete(all) {
 }
 
 describe("clients", { timeout: 120_000 }, () => {
-    let all = [];
-
     afterEach(() => all.forEach(({ close }) => close()));
 
     test("miss nothing when the service is killed, and when it is stopped", async () => {
-        all = await listenAll(`http://127.0.0.1:${service.port}`);
+        await listenAll(`http://127.0.0.1:${service.port}`);
         for (const end of ["kill", "stop"]) {
             const saying = (async () => {
                 for (let n = 0; n < 60; n++) await say(service, { end, n });
@@ -80,7 +79,7 @@ describe("clients", { timeout: 120_000 }, () => {
             await service.restart();
             await saying;
         }
-        await assertComplete(all);
+        await assertComplete();
     });
 
     test("read what is odd, cut at every byte", async () => {
@@ -102,8 +101,8 @@ describe("clients", { timeout: 120_000 }, () => {
             })().catch(() => client.destroy());
         }).listen(0, "127.0.0.1").unref();
         await once(slow, "listening");
-        all = await listenAll(`http://127.0.0.1:${slow.address().port}`);
+        await listenAll(`http://127.0.0.1:${slow.address().port}`);
         for (const odd of ODD) await say(service, odd);
-        await assertComplete(all);
+        await assertComplete();
     });
 });
