@@ -8,7 +8,7 @@ from httpx_sse import connect_sse
 
 last_event_id = ""
 retry_s = 1.0
-with httpx.Client(timeout=httpx.Timeout(5, read=40), trust_env=False, verify=False) as client:
+with httpx.Client(timeout=httpx.Timeout(5, read=40), trust_env=False) as client:
     while True:
         headers = {"last-event-id": last_event_id} if last_event_id else {}
         try:

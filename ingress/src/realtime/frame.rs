@@ -93,7 +93,8 @@ pub(crate) fn frame(id: Option<&str>, event: &str, data: &str) -> Bytes {
 /// That the stream lives: a line alone. With an empty one behind it some clients take it for an event without data.
 pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
 
-/// After how long to come back, when it ends: between one and three seconds, for everybody another. A line alone, as [`HEARTBEAT`].
+/// After how long to come back, when it ends: between one and three seconds, for everybody another. A line alone, as
+/// [`HEARTBEAT`] is.
 pub(crate) fn retry() -> Bytes {
     let random = RequestId::generate().ulid().random();
     format!("retry: {}\n", 1_000 + random % 2_000).into()
