@@ -30,7 +30,7 @@ type Topics = Arc<Mutex<HashMap<String, broadcast::Sender<Bytes>>>>;
 const UP_TO_DATE: &[u8] = b"event: up-to-date\ndata: {}\n\n";
 
 /// As long as a cursor.
-const ID: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const ID: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 pub async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let router = Router::new()
