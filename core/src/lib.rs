@@ -7,6 +7,7 @@ pub mod capability;
 pub mod event;
 pub mod http_exception;
 pub mod id;
+pub mod json;
 pub mod keys;
 pub mod limits;
 pub mod log;

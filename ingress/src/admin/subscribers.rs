@@ -7,6 +7,7 @@ use axum::{
 use chrono::Utc;
 use picloud_core::{
     event::{message::Published, topic::KeyRotated},
+    json::has_null_character,
     keys::Grant,
     limits::Limits,
     log::NewEvent,
@@ -96,7 +97,7 @@ pub(super) async fn publish(
         let detail = format!("`message` is {bytes} bytes long: allowed are {most}");
         return Err(Problem::new(Kind::InvalidInput, detail).field("message"));
     }
-    if message.get().contains("\\u0000") {
+    if has_null_character(message.get().as_bytes()) {
         let detail = "`message` has the character U+0000, which cannot be stored";
         return Err(Problem::new(Kind::InvalidInput, detail).field("message"));
     }

@@ -29,6 +29,7 @@ pub(crate) use credentials::bearer;
 pub use idempotency::{Begin, Outcomes, StoredOutcome};
 pub use later::{Accepted, Later, Status};
 pub use lookup::{App, Catalog, Route, Script, Snapshot};
+pub(crate) use service::only_get;
 
 use crate::health::{Health, Versions};
 

@@ -89,10 +89,7 @@ impl Service {
     async fn status(&self, incoming: &Incoming, item: &str) -> Result<Response, Problem> {
         self.rates.node(self.plane.settings.rate_limit_per_address, incoming.address)?;
         let principal = credentials::principal(&incoming.parts.headers, &*self.plane.credentials)?;
-        if !matches!(incoming.parts.method, Method::GET | Method::HEAD) {
-            let detail = format!("{} is not answered here: GET is", incoming.parts.method);
-            return Err(Problem::new(Kind::MethodNotAllowed, detail).allow("GET, HEAD"));
-        }
+        only_get(&incoming.parts.method, "GET, HEAD")?;
         let found = match item.parse() {
             Ok(item) => self.plane.later.find(item).await?,
             Err(_) => None,
@@ -275,12 +272,17 @@ fn script_paused(program: &Program) -> Problem {
 
 /// One of the platform's own pages.
 fn own(incoming: &Incoming, page: impl FnOnce() -> Response) -> Result<Response, Problem> {
-    let method = &incoming.parts.method;
+    only_get(&incoming.parts.method, "GET, HEAD")?;
+    Ok(page())
+}
+
+/// Refuses what wants to change something where there are pages to read; `allow` is what may be asked.
+pub(crate) fn only_get(method: &Method, allow: &'static str) -> Result<(), Problem> {
     if matches!(*method, Method::GET | Method::HEAD) {
-        return Ok(page());
+        return Ok(());
     }
-    let detail = format!("{method} is not answered here: GET and HEAD are");
-    Err(Problem::new(Kind::MethodNotAllowed, detail).allow("GET, HEAD"))
+    let detail = format!("{method} is not answered here: GET is");
+    Err(Problem::new(Kind::MethodNotAllowed, detail).allow(allow))
 }
 
 /// `OPTIONS` where no route names it: what there is, and for whom.

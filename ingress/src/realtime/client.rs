@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
-use crate::problem::Problem;
+use crate::{data_plane::only_get, problem::Problem};
 
 /// What `npm run bundle` makes of `client/`; a test there sees that it is that.
 const SCRIPT: &str = include_str!("client.js");
@@ -15,7 +15,7 @@ static ETAG: LazyLock<String> = LazyLock::new(|| format!("\"{}\"", hex::encode(&
 
 /// The script; nothing, for who has it. Another version of PiCloud brings another, so it is asked for each time.
 pub(super) async fn show(method: Method, asked: HeaderMap) -> Result<Response, Problem> {
-    super::only_get(&method, "GET, HEAD")?;
+    only_get(&method, "GET, HEAD")?;
     let mut known = asked.get_all(header::IF_NONE_MATCH).iter();
     // Weakened, if a proxy compresses: the text is the same.
     let is_known = known.any(|known| known.to_str().is_ok_and(|known| known.contains(&**ETAG)));

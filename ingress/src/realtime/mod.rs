@@ -46,7 +46,7 @@ use self::{
     stream::Subscription,
 };
 use crate::{
-    data_plane::{Catalog, Incoming, bearer},
+    data_plane::{Catalog, Incoming, bearer, only_get},
     problem::{Kind, Problem},
     request_id,
 };
@@ -240,14 +240,6 @@ impl Realtime {
         let Some(position) = channel.open(cursor) else { return Ok(None) };
         Ok(self.hub.has(position).await?.then_some(position))
     }
-}
-
-fn only_get(method: &Method, allow: &'static str) -> Result<(), Problem> {
-    if matches!(*method, Method::GET | Method::HEAD) {
-        return Ok(());
-    }
-    let detail = format!("{method} is not answered here: GET is");
-    Err(Problem::new(Kind::MethodNotAllowed, detail).allow(allow))
 }
 
 /// There is nothing of that name, or nothing for the outside.

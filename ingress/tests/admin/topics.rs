@@ -62,8 +62,10 @@ async fn a_message_is_published_as_a_script_would(pool: PgPool) {
     let world = World::start(pool).await;
     let publish = |topic: &str| format!("{TOPICS}/{topic}/publish");
     world.owner.post(&publish("orders.paid"), json!({ "message": { "id": 7 } })).await.is(204);
-    let events = world.owner.get("/api/v1/admin/apps/default/events?kind=message.published").await.is(200);
+    world.owner.post(&publish("orders.noted"), json!({ "message": "the escape \\u0000" })).await.is(204);
+    let events = world.owner.get("/api/v1/admin/apps/default/events?kind=message.published&order=asc").await.is(200);
     assert_eq!(events["items"][0]["data"], json!({ "topic": "orders.paid", "message": { "id": 7 } }));
+    assert_eq!(events["items"][1]["data"]["message"], "the escape \\u0000");
     for (topic, body, told) in [
         ("orders.*", json!({ "message": 1 }), "`orders.*` is no topic to publish to"),
         ("orders", json!({}), "message"),

@@ -2,7 +2,8 @@
 //! in ways that nobody should have to fear.
 //!
 //! [`home`] is a folder for a service's data, [`service`] a running service in it, [`app`] what is deployed to it,
-//! [`history`] the log as operators see it, [`load`] many callers who remember what was acknowledged.
+//! [`history`] the log as operators see it, [`stream`] what is told of it, [`load`] many callers who remember what was
+//! acknowledged.
 
 #![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
@@ -13,6 +14,7 @@ mod home;
 mod load;
 mod service;
 mod shared_database;
+mod stream;
 
 mod bounds;
 mod bulk;

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use picloud::sse::{Frame, Parser};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -20,6 +19,7 @@ use crate::{
     history,
     home::Home,
     service::{Service, Start, client},
+    stream,
 };
 
 const SAY: &[(&str, &str, &str)] = &[
@@ -46,7 +46,14 @@ impl Subscriber {
             let mut cursor = None;
             loop {
                 let url = format!("{}{path}", *place.borrow_and_update());
-                let _ = read(&url, &host, &mut cursor, &tell, &ready).await;
+                let _ = stream::read(&url, &host, &mut cursor, |event, data| {
+                    assert_ne!(event, "reset", "nothing it could ask for is gone");
+                    if event == "message" {
+                        tell.send_modify(|seen| seen.push(data["message"].clone()));
+                    }
+                    ready.send_replace(true);
+                })
+                .await;
                 // It comes back at once, or where the service has gone.
                 let _ = timeout(Duration::from_millis(50), place.changed()).await;
             }
@@ -68,34 +75,6 @@ impl Drop for Subscriber {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// Reads one connection to its end.
-async fn read(
-    url: &str,
-    host: &str,
-    cursor: &mut Option<String>,
-    tell: &watch::Sender<Vec<Value>>,
-    ready: &watch::Sender<bool>,
-) -> reqwest::Result<()> {
-    let mut request = client().get(url).header("host", host).timeout(Duration::from_secs(120));
-    if let Some(cursor) = &*cursor {
-        request = request.header("last-event-id", cursor);
-    }
-    let mut answer = request.send().await?.error_for_status()?;
-    let mut parser = Parser::default();
-    while let Some(piece) = answer.chunk().await? {
-        for Frame { id, event, data } in parser.push(&piece) {
-            assert_ne!(event, "reset", "nothing it could ask for is gone");
-            if event == "message" {
-                let message: Value = serde_json::from_str(&data).unwrap();
-                tell.send_modify(|seen| seen.push(message["message"].clone()));
-            }
-            *cursor = id.or_else(|| cursor.take());
-            ready.send_replace(true);
-        }
-    }
-    Ok(())
 }
 
 async fn say(service: &Service, host: &str, what: &Value) -> StatusCode {

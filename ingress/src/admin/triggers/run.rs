@@ -5,6 +5,7 @@ use chrono::Utc;
 use http::StatusCode;
 use picloud_core::{
     id::OutboxId,
+    json::has_null_character,
     trigger::{MAX_COPIED_BYTES, Matcher},
 };
 use serde::{Deserialize, Serialize};
@@ -67,21 +68,13 @@ pub(in crate::admin) async fn run(
 
 fn checked(event: Value) -> Result<Value, Problem> {
     let wrong = |detail: String| Err(Problem::new(Kind::InvalidInput, detail).field("event"));
-    let bytes = event.to_string().len();
+    let json = event.to_string();
+    let bytes = json.len();
     if bytes > MAX_COPIED_BYTES {
         return wrong(format!("`event` is {bytes} bytes long: allowed are {MAX_COPIED_BYTES}"));
     }
-    if has_null_character(&event) {
+    if has_null_character(json.as_bytes()) {
         return wrong("`event` has the character U+0000, which cannot be stored".to_owned());
     }
     Ok(event)
-}
-
-fn has_null_character(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_null_character),
-        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_null_character(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
 }

@@ -2,11 +2,9 @@
 //!
 //! `PICLOUD_LISTEN_SECONDS` is how long, `PICLOUD_FAULT_SEED` makes the same faults again. An hour takes `--profile long`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use picloud::sse::{Frame, Parser};
 use reqwest::Method;
-use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::{
     sync::watch,
@@ -19,7 +17,7 @@ use super::{
     nodes::{Fault, Nodes, any_node},
     number,
 };
-use crate::{eventually::eventually, service::client};
+use crate::{eventually::eventually, service::client, stream};
 
 /// As long as a run of all tests has time for.
 const SECONDS: u64 = 8;
@@ -143,11 +141,18 @@ impl Listener {
         tasks.spawn(async move {
             let mut dice = Dice::new(seed);
             let mut cursor = None;
-            let told = Arc::new(telling);
             loop {
-                let place = places.borrow()[any_node(&mut dice)].clone();
+                let url = format!("{}/realtime/topics?topics={asked}", places.borrow()[any_node(&mut dice)]);
                 let staying = if dice.below(3) == 0 { dice.below(1_500) } else { 60_000 };
-                let reading = read(&place, asked, &mut cursor, &told, &live);
+                let reading = stream::read(&url, "shop.localhost", &mut cursor, |event, data| match event {
+                    "message" => {
+                        let message = (data["topic"].as_str().unwrap().to_owned(), data["message"].as_u64().unwrap());
+                        telling.send_modify(|told| told.push(message));
+                    }
+                    "up-to-date" => _ = live.send_replace(true),
+                    "lagged" | "closed" => {}
+                    other => panic!("nothing it could ask for is gone: {other} {data}"),
+                });
                 let _ = timeout(Duration::from_millis(staying), reading).await;
                 sleep(Duration::from_millis(dice.below(200))).await;
             }
@@ -179,37 +184,4 @@ impl Listener {
         assert_eq!(first, None, "who asked for {} was told {:?}", self.asked, first.map(|n| (&told[n], expected[n])));
         assert_eq!(told.len(), expected.len(), "who asked for {}", self.asked);
     }
-}
-
-/// Reads one connection to its end.
-async fn read(
-    place: &str,
-    asked: &str,
-    cursor: &mut Option<String>,
-    told: &watch::Sender<Vec<Message>>,
-    live: &watch::Sender<bool>,
-) -> reqwest::Result<()> {
-    let url = format!("{place}/realtime/topics?topics={asked}");
-    let mut request = client().get(url).header("host", "shop.localhost").timeout(Duration::from_secs(90));
-    if let Some(cursor) = &*cursor {
-        request = request.header("last-event-id", cursor);
-    }
-    let mut answer = request.send().await?.error_for_status()?;
-    let mut parser = Parser::default();
-    while let Some(piece) = answer.chunk().await? {
-        for Frame { id, event, data } in parser.push(&piece) {
-            let data: Value = serde_json::from_str(&data).unwrap();
-            match event.as_str() {
-                "message" => {
-                    let message = (data["topic"].as_str().unwrap().to_owned(), data["message"].as_u64().unwrap());
-                    told.send_modify(|told| told.push(message));
-                }
-                "up-to-date" => _ = live.send_replace(true),
-                "lagged" | "closed" => {}
-                other => panic!("nothing it could ask for is gone: {other} {data}"),
-            }
-            *cursor = id.or_else(|| cursor.take());
-        }
-    }
-    Ok(())
 }
