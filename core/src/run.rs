@@ -61,6 +61,21 @@ pub enum InvocationType {
     Replay,
 }
 
+impl InvocationType {
+    /// As it stands in events and tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::AsyncHttp => "async_http",
+            Self::Trigger => "trigger",
+            Self::Invoke => "invoke",
+            Self::Test => "test",
+            Self::Replay => "replay",
+        }
+    }
+}
+
 /// How much of what a run received and answered is kept with its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -8,6 +8,7 @@
 //! - [`outbox`] reads what is owed.
 //! - [`queues`] counts what waits behind gates.
 //! - [`scripts`] reads what is too much to keep in memory: versions and their sources.
+//! - [`views`] follow the log for lists, searches and figures.
 
 pub mod cron;
 pub mod dead_letters;
@@ -17,3 +18,4 @@ pub mod outbox;
 pub mod queues;
 pub mod scripts;
 pub mod setup;
+pub mod views;

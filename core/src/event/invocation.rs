@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    id::{InvocationId, NodeEpoch, RouteId, ScriptId, VersionId},
+    id::{InvocationId, NodeEpoch, OutboxId, RouteId, ScriptId, TriggerId, VersionId},
     keys::Sealed,
     run::{InvocationType, LogLine},
 };
@@ -23,6 +23,12 @@ pub struct Started {
     /// Through which route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<RouteId>,
+    /// The trigger that owed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<TriggerId>,
+    /// The item of the outbox that it is an attempt at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<OutboxId>,
     /// Counts from 1; a call that waits for its answer has only the first.
     pub attempt: u16,
     /// On which node.
@@ -150,4 +156,25 @@ pub enum FailureReason {
     Cancelled,
     /// Its node went away.
     Abandoned,
+}
+
+impl FailureReason {
+    /// As it stands in events and tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Threw => "threw",
+            Self::BadInput => "bad_input",
+            Self::BadResponse => "bad_response",
+            Self::TimedOut => "timed_out",
+            Self::OverOperations => "over_operations",
+            Self::OverMemory => "over_memory",
+            Self::OverLimit => "over_limit",
+            Self::Conflict => "conflict",
+            Self::KvNotANumber => "kv_not_a_number",
+            Self::Forbidden => "forbidden",
+            Self::Cancelled => "cancelled",
+            Self::Abandoned => "abandoned",
+        }
+    }
 }

@@ -40,6 +40,15 @@ impl Source {
             Self::Invoke => "invoke",
         }
     }
+
+    /// The trigger, if it was one.
+    #[must_use]
+    pub const fn trigger(&self) -> Option<TriggerId> {
+        match self {
+            Self::Trigger { trigger } => Some(*trigger),
+            Self::AsyncRoute { .. } | Self::Invoke => None,
+        }
+    }
 }
 
 /// What the run gets.

@@ -4,8 +4,12 @@
 //! queries here name the leaves of the segments they need.
 
 mod published;
+mod time;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgPool, Row as _, postgres::PgRow};
@@ -184,6 +188,32 @@ impl Reader {
                 .await?;
             for row in rows {
                 found.push(decode(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The events at some places, as far as they are in the log.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or an event is not of this version's catalogue.
+    pub async fn at(&self, positions: &[Position]) -> Result<HashMap<Position, Recorded>, ReadError> {
+        let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else {
+            return Ok(HashMap::new());
+        };
+        let positions: Vec<i64> = positions.iter().map(|position| position.0).collect();
+        let mut found = HashMap::new();
+        for segment in self.segments_between(Position(first.0 - 1), *last).await? {
+            for class in &segment.classes {
+                let sql = format!(
+                    "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
+                    from log.{class}_{low} where position = any ($1)",
+                    low = segment.low
+                );
+                for row in sqlx::query(AssertSqlSafe(sql)).bind(&positions).fetch_all(&self.pool).await? {
+                    let recorded = decode(&row)?;
+                    found.insert(recorded.position, recorded);
+                }
             }
         }
         Ok(found)

@@ -104,10 +104,15 @@ impl Item {
     }
 }
 
-/// What is alike of letters that failed for the same reason: the script and the error, with numbers, ids and quoted texts
-/// cut out.
+/// What is alike of letters that failed for the same reason: the script and what is alike of the errors.
 #[must_use]
 pub fn fingerprint(script: &str, error: &str) -> String {
+    format!("{script}: {}", alike(error))
+}
+
+/// What is alike of errors that happened for the same reason: numbers, ids and quoted texts are cut out.
+#[must_use]
+pub fn alike(error: &str) -> String {
     let mut alike = String::with_capacity(error.len());
     let mut rest = error;
     while let Some(first) = rest.chars().next() {
@@ -129,7 +134,7 @@ pub fn fingerprint(script: &str, error: &str) -> String {
             break;
         }
     }
-    format!("{script}: {alike}")
+    alike
 }
 
 #[cfg(test)]

@@ -150,6 +150,8 @@ pub fn started(app: AppId, invocation: InvocationId, node: NodeEpoch) -> NewEven
         version: VersionId::generate(),
         invocation_type: InvocationType::Http,
         route: None,
+        trigger: None,
+        item: None,
         attempt: 1,
         node,
         recording: None,

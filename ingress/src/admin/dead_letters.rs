@@ -31,7 +31,7 @@ use super::{
     access::{Caller, InApp, short},
     body::Json,
     names,
-    page::{self, Page},
+    page::{self, Count, Page},
     params::Params,
     scripts,
     time::Time,
@@ -224,15 +224,6 @@ pub(super) async fn list(
 fn no_cursor(cursor: &str) -> Problem {
     let detail = format!("`{}` is not a cursor of this list: begin anew without one", short(cursor));
     Problem::new(Kind::InvalidInput, detail).field("cursor")
-}
-
-/// How many letters match.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DeadLetterCount)]
-pub(super) struct Count {
-    count: usize,
-    /// Whether there are no more than that.
-    is_exact: bool,
 }
 
 pub(super) async fn count(

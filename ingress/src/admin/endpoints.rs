@@ -10,13 +10,13 @@ use axum::{
 use picloud_core::capability::Capability;
 
 use super::{
-    Plane, access, account, accounts, api_keys, apps, certificates, dead_letters, deploy, domains, env, events,
-    http_exceptions, instance, invocations, jobs, kv, logs, members, node,
+    Plane, access, account, accounts, activity, api_keys, apps, certificates, dead_letters, deploy, domains, env,
+    errors, events, http_exceptions, instance, invocations, jobs, kv, logs, members, metrics, node,
     openapi::{
         self,
         contract::{self, Contract},
     },
-    outbox, pages, queues, routes, scripts, session, subscribers, topics, triggers,
+    outbox, pages, queues, routes, scripts, session, subscribers, topics, triggers, views,
 };
 
 /// What a caller must hold.
@@ -177,6 +177,8 @@ endpoints! {
     GET "/api/v1/admin/events", Instance(InstanceReadLog), events::list_instance;
     /// Streams the events of the whole instance.
     GET "/api/v1/admin/events/stream", Instance(InstanceReadLog), events::stream_instance;
+    /// Lists the views that lists are read from, and how far they follow the log.
+    GET "/api/v1/admin/views", Instance(InstanceReadLog), views::list;
 
     /// Lists the apps that the caller sees.
     GET "/api/v1/admin/apps", Principal, apps::list;
@@ -366,8 +368,17 @@ endpoints! {
 
     /// Lists runs, newest first.
     GET "/api/v1/admin/apps/{app}/invocations", App(AppReadLog), invocations::list;
+    /// Counts runs: exactly, or up to a thousand where more than one thing is asked for, times, words or durations.
+    GET "/api/v1/admin/apps/{app}/invocations/count", App(AppReadLog), invocations::count;
     /// Shows a run in full: its events, log lines and recording.
     GET "/api/v1/admin/apps/{app}/invocations/{invocation}", App(AppReadLog), invocations::show::show;
+
+    /// Figures of an app: how many runs, how they ended, how long they took, and what became of owed work.
+    GET "/api/v1/admin/apps/{app}/metrics", App(AppReadLog), metrics::show;
+    /// Lists how runs fail, those together that are alike, latest first.
+    GET "/api/v1/admin/apps/{app}/errors", App(AppReadLog), errors::list;
+    /// Tells what happened in an app, by the hour.
+    GET "/api/v1/admin/apps/{app}/activity", App(AppReadLog), activity::list;
 
     /// Lists what scripts logged and how runs failed, newest first.
     GET "/api/v1/admin/apps/{app}/logs", App(AppReadLog), logs::list;

@@ -11,6 +11,7 @@
 mod access;
 mod account;
 mod accounts;
+mod activity;
 mod api_keys;
 mod apps;
 mod body;
@@ -22,9 +23,11 @@ mod deploy;
 mod domains;
 mod endpoints;
 mod env;
+mod errors;
 mod etag;
 mod events;
 mod first;
+mod fresh;
 mod http_exceptions;
 mod instance;
 mod invocations;
@@ -33,7 +36,7 @@ mod kv;
 mod link;
 mod logs;
 mod members;
-mod moment;
+mod metrics;
 mod names;
 mod near;
 mod node;
@@ -46,11 +49,13 @@ mod queues;
 mod routes;
 mod scripts;
 mod session;
+mod span;
 mod stream;
 mod subscribers;
 mod time;
 mod topics;
 mod triggers;
+mod views;
 mod write;
 
 use std::sync::Arc;
@@ -69,7 +74,7 @@ use picloud_core::{
     log::{Committer, Node, Tail, read::Reader},
     run::Invoker,
 };
-use picloud_projections::setup::LiveSetup;
+use picloud_projections::{setup::LiveSetup, views::Views};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +101,8 @@ pub struct AdminPlane {
     pub tail: Tail,
     /// The log as it was.
     pub reader: Reader,
+    /// What lists are read from, as it follows the log.
+    pub views: Views,
     /// The database, for what is not kept in memory.
     pub pool: PgPool,
     /// Who people are.

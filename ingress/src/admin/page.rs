@@ -56,6 +56,14 @@ impl<T: ToSchema> ToSchema for Page<T> {
     }
 }
 
+/// How many there are of what is asked for.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct Count {
+    pub(super) count: usize,
+    /// Whether there are no more than that.
+    pub(super) is_exact: bool,
+}
+
 /// Which page is wanted.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

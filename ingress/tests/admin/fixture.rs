@@ -24,7 +24,7 @@ use picloud_ingress::{
     auth::Auth,
     health::{Health, Readiness, Versions},
 };
-use picloud_projections::setup::LiveSetup;
+use picloud_projections::{setup::LiveSetup, views::Keeper};
 use serde_json::{Value, json};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) calls: Arc<Mutex<Vec<Call>>>,
     committer: JoinHandle<()>,
     tail: JoinHandle<()>,
+    viewing: JoinHandle<()>,
     _master: Arc<tempfile::TempDir>,
 }
 
@@ -88,13 +89,19 @@ impl World {
         let key = MasterKey::load_or_make(&master.path().join("master.key")).expect("a master key");
         let keyring = Keyring::open(key, pool.clone()).await.expect("a keyring");
         let auth = Auth::start(&pool, &keyring, &tail).expect("a thread");
+        let reader = Reader::new(pool.clone());
+        let (keeper, views) =
+            Keeper::new(pool.clone(), (*pool.connect_options()).clone(), tail.clone(), reader.clone());
+        let stop = CancellationToken::new();
+        let viewing = tokio::spawn(keeper.run(stop.clone()));
         let calls = Arc::<Mutex<Vec<Call>>>::default();
         let plane = AdminPlane {
             setup,
             committer,
             node,
             tail,
-            reader: Reader::new(pool.clone()),
+            reader,
+            views,
             auth,
             keyring,
             history: schema::history(&pool).await.expect("a history"),
@@ -103,11 +110,11 @@ impl World {
             urls: Urls { public: "http://127.0.0.1:8080".to_owned(), admin: "http://127.0.0.1:8081".to_owned() },
             versions: Versions { product: "1.2.3", sdk: "1", api: "v1", schema: 4 },
             health: Arc::new(Well),
-            stop: CancellationToken::new(),
+            stop,
             pool,
         };
         let owner = Client { router: admin::router(plane.clone()), key: None };
-        Self { plane, owner, calls, committer: committing, tail: tailing, _master: master }
+        Self { plane, owner, calls, committer: committing, tail: tailing, viewing, _master: master }
     }
 
     /// Waits until this node knows all that is configured.
@@ -152,6 +159,7 @@ impl World {
     /// Lets go of the database.
     pub(crate) async fn stop(self) {
         self.plane.stop.cancel();
+        self.viewing.await.expect("the views end");
         self.plane.committer.close();
         self.committer.await.expect("the committer ends");
         self.tail.await.expect("the tail ends");

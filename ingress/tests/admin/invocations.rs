@@ -41,6 +41,8 @@ impl Runs<'_> {
             version: VersionId::generate(),
             invocation_type: InvocationType::Http,
             route,
+            trigger: None,
+            item: None,
             attempt: 1,
             node: self.world.plane.node.epoch(),
             recording: Some(self.seal(invocation, "/request", &json!({ "path": "/greet" })).await),

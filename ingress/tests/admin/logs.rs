@@ -24,7 +24,19 @@ async fn append(world: &World, app: AppId, events: Vec<Event>) {
 fn started(world: &World, invocation: InvocationId, script: ScriptId) -> Event {
     let (version, node) = (VersionId::generate(), world.plane.node.epoch());
     let invocation_type = InvocationType::Http;
-    Started { invocation, script, version, invocation_type, route: None, attempt: 1, node, recording: None }.into()
+    Started {
+        invocation,
+        script,
+        version,
+        invocation_type,
+        route: None,
+        trigger: None,
+        item: None,
+        attempt: 1,
+        node,
+        recording: None,
+    }
+    .into()
 }
 
 fn logged(invocation: InvocationId, lines: &[(LogLevel, &str)], dropped: u32) -> Event {

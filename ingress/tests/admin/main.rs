@@ -23,3 +23,4 @@ mod routes;
 mod scripts;
 mod topics;
 mod triggers;
+mod views;

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::{
     dead_letters::{DeadLetters, Outbox},
+    figures::{Errors, Metrics},
+    invocations::Invocations,
     jobs::Jobs,
     queues::Queues,
     topics::Topics,
@@ -75,6 +77,13 @@ pub enum Command {
     Invoke(Invoke),
     /// What scripts log, and how they fail, newest last
     Logs(Logs),
+    /// Runs of scripts: what ran, and one run in full
+    #[command(subcommand, visible_alias = "inv")]
+    Invocations(Invocations),
+    /// How runs fail, those together that are alike, latest first
+    Errors(Errors),
+    /// How many runs there are, how they end, how long they take, and what is owed
+    Metrics(Metrics),
     /// What happened, newest last
     Events(Events),
     /// Which requests run which scripts

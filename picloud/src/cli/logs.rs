@@ -85,13 +85,7 @@ fn shown(line: &Value) -> String {
     let level = text("level").unwrap_or_default();
     let style = Level::of(level).map_or(QUIET, Level::style);
     let script = text("script_name").or(text("script")).unwrap_or("-");
-    let mut message = String::new();
-    // What a script says may be anything: control characters would paint the terminal.
-    for part in text("message").unwrap_or_default().split('\n') {
-        let indent = if message.is_empty() { "" } else { "\n    " };
-        message.push_str(indent);
-        message.extend(part.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }));
-    }
+    let message = print::plain(text("message").unwrap_or_default()).replace('\n', "\n    ");
     let reason = text("reason").map_or_else(String::new, |reason| format!("{} ", failed(reason)));
     let place = line.get("line").and_then(Value::as_u64).map_or_else(String::new, |line| format!(" (line {line})"));
     let data = line.get("data").map_or_else(String::new, |data| format!(" {QUIET}{data}{QUIET:#}"));

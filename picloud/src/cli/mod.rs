@@ -14,8 +14,10 @@ mod dev;
 mod doctor;
 mod env;
 mod events;
+mod figures;
 mod follow;
 mod http_exceptions;
+mod invocations;
 mod invoke;
 mod jobs;
 mod json_text;
@@ -73,6 +75,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dev(arguments) => wait_for(dev::run(&global, &arguments)),
         Command::Invoke(arguments) => wait_for(invoke::run(&global, &arguments)),
         Command::Logs(arguments) => wait_for(logs::run(&global, &arguments)),
+        Command::Invocations(command) => wait_for(invocations::run(&global, &command)),
+        Command::Errors(arguments) => wait_for(figures::errors(&global, &arguments)),
+        Command::Metrics(arguments) => wait_for(figures::metrics(&global, &arguments)),
         Command::Events(arguments) => wait_for(events::run(&global, &arguments)),
         Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
         Command::Triggers(command) => wait_for(triggers::run(&global, &command)),

@@ -100,6 +100,29 @@ fn cell(value: Option<&Value>) -> String {
     }
 }
 
+/// What anybody may have said, on its way to a terminal: control characters would paint it.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// The beginning of what somebody said, on one line.
+pub(super) fn short(text: &str, most: usize) -> String {
+    let line = plain(text).replace(['\n', '\t'], " ");
+    match line.char_indices().nth(most) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}
+
+/// How long something took, from microseconds.
+pub(super) fn duration(us: f64) -> String {
+    match us {
+        us if us < 1_000.0 => format!("{us:.0} µs"),
+        us if us < 10_000_000.0 => format!("{:.1} ms", us / 1_000.0),
+        us => format!("{:.1} s", us / 1_000_000.0),
+    }
+}
+
 /// A time's part of the day, to the millisecond: the date is the same on most lines.
 pub(super) fn clock(time: &str) -> &str {
     let clock = time.split_once('T').map_or(time, |(_, clock)| clock);

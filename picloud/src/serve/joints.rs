@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
     event::script::ScriptKind,
@@ -27,6 +27,7 @@ use picloud_ingress::{
 use picloud_projections::{
     outbox,
     setup::{self, LiveSetup, Setup},
+    views::Views,
 };
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -203,7 +204,11 @@ fn accepted(item: outbox::Pending) -> Accepted {
 pub(super) struct NodeHealth {
     pub committer: Committer,
     pub tail: Tail,
+    pub views: Views,
 }
+
+/// So far behind, what lists show is worth a warning.
+const TOO_OLD: TimeDelta = TimeDelta::seconds(10);
 
 impl Health for NodeHealth {
     fn readiness(&self) -> Readiness {
@@ -220,6 +225,17 @@ impl Health for NodeHealth {
             TailHealth::Listening => {}
             TailHealth::Polling => readiness.degraded.push("polling instead of LISTEN".into()),
             TailHealth::Parked => readiness.degraded.push("an event of a newer version stops this node's tail".into()),
+        }
+        let (head, now) = (self.tail.position(), Utc::now());
+        for standing in self.views.standings() {
+            let lag = standing.lag(head, now);
+            if standing.parked().is_some() {
+                readiness
+                    .degraded
+                    .push(format!("the view `{}` stands still: `GET /api/v1/admin/views` tells why", standing.view));
+            } else if lag > TOO_OLD {
+                readiness.degraded.push(format!("the view `{}` is {} s behind", standing.view, lag.num_seconds()));
+            }
         }
         readiness
     }

@@ -71,7 +71,11 @@ pub(super) fn serve(
     connections: usize,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let health = Arc::new(NodeHealth { committer: platform.committer.clone(), tail: platform.tail.clone() });
+    let health = Arc::new(NodeHealth {
+        committer: platform.committer.clone(),
+        tail: platform.tail.clone(),
+        views: platform.views.clone(),
+    });
     let versions = Versions {
         product: env!("CARGO_PKG_VERSION"),
         sdk: sandbox::SDK_VERSION,
@@ -115,6 +119,7 @@ pub(super) fn serve(
         node: platform.node,
         tail: platform.tail.clone(),
         reader: platform.reader.clone(),
+        views: platform.views.clone(),
         pool: platform.database.clone(),
         auth: platform.auth.clone(),
         keyring: platform.keyring.clone(),

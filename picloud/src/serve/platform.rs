@@ -15,7 +15,10 @@ use picloud_core::{
     log::{Committer, CommitterConfig, Follow, Handoff, Node, Tail, partitions, read::Reader, schema},
 };
 use picloud_ingress::auth::Auth;
-use picloud_projections::setup::LiveSetup;
+use picloud_projections::{
+    setup::LiveSetup,
+    views::{Keeper, Views},
+};
 use picloud_workers::{
     letters::{JobParts, Jobs},
     outbox::{self, Dispatcher, DispatcherParts},
@@ -67,6 +70,8 @@ pub struct Platform {
     pub reader: Reader,
     /// How apps are set up.
     pub setup: LiveSetup,
+    /// How the views stand.
+    pub views: Views,
     /// This start's right to write.
     pub node: Node,
     /// What recordings, outcomes and cursors are under.
@@ -85,6 +90,8 @@ pub struct Platform {
     stop_dispatching: CancellationToken,
     working: JoinHandle<()>,
     stop_working: CancellationToken,
+    viewing: JoinHandle<()>,
+    stop_viewing: CancellationToken,
     keeping_house: JoinHandle<()>,
     stop_keeping_house: CancellationToken,
 }
@@ -118,6 +125,9 @@ impl Platform {
         let (tail, _) = Tail::start(database.clone(), listening, node.epoch(), local)
             .await
             .context("failed to start following the log")?;
+        let (keeper, views) = Keeper::new(database.clone(), direct.clone(), tail.clone(), reader.clone());
+        let stop_viewing = CancellationToken::new();
+        let viewing = tokio::spawn(keeper.run(stop_viewing.clone()));
         let places = Arc::new(Semaphore::new(outbox::PLACES));
         let (handoff, handed) = Handoff::new(Arc::clone(&places));
         let claims = PgPoolOptions::new().max_connections(2).connect_lazy_with(direct.clone().options(CLAIMS));
@@ -179,6 +189,7 @@ impl Platform {
             tail,
             reader,
             setup,
+            views,
             node,
             keyring,
             history,
@@ -191,6 +202,8 @@ impl Platform {
             stop_dispatching,
             working,
             stop_working,
+            viewing,
+            stop_viewing,
             keeping_house,
             stop_keeping_house,
         })
@@ -220,6 +233,9 @@ impl Platform {
             warn!("The committer ended badly");
         }
         self.auth.key_uses.flush().await;
+        self.stop_viewing.cancel();
+        // What it has not taken in it does when it is started again.
+        let _ = self.viewing.await;
         self.stop_keeping_house.cancel();
         // It ends at once; there is nothing to say if it did not.
         let _ = self.keeping_house.await;

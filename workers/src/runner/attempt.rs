@@ -12,6 +12,7 @@ use picloud_core::{
     id::{EventId, NodeEpoch, OutboxId},
     keys::DataKey,
     log::{Broadcast, NewEvent, Read},
+    outbox::Item,
     run::{Answer, Call, Failure, Finished, LogLine, Request},
 };
 use serde_json::value::RawValue;
@@ -137,18 +138,21 @@ impl Run {
     pub fn started_event(&self, node: NodeEpoch) -> NewEvent {
         let program = &self.call.program;
         let request = self.event.is_none().then_some(&*self.request);
+        let item = self.call.item.as_deref();
         let mut event = self.event(invocation::Started {
             invocation: self.call.invocation,
             script: program.script,
             version: program.version,
             invocation_type: self.call.kind,
             route: self.call.route,
-            attempt: self.call.item.as_ref().map_or(1, |item| item.attempt()),
+            trigger: item.and_then(|item| item.enqueued.source.trigger()),
+            item: item.map(|item| item.enqueued.item),
+            attempt: item.map_or(1, Item::attempt),
             node,
             recording: self.recorder().request(request, self.now, &self.seed),
         });
         event.id = self.started;
-        event.cause = self.call.item.as_ref().map(|item| item.event);
+        event.cause = item.map(|item| item.event);
         event
     }
 

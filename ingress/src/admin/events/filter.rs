@@ -4,17 +4,13 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     event::Event,
     id::{AppId, InvocationId},
-    log::{
-        Position,
-        read::{Direction, Filter},
-    },
+    log::read::Filter,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::direction;
 use crate::{
-    admin::{access::short, names, page},
+    admin::{access::short, names, span::Span},
     problem::{Kind, Problem},
 };
 
@@ -59,29 +55,16 @@ impl ListParams {
         })
     }
 
-    pub(super) fn direction(&self) -> Result<Direction, Problem> {
-        direction(self.order.as_deref())
-    }
-
-    pub(super) fn limit(&self) -> Result<usize, Problem> {
-        page::limit(self.limit)
-    }
-
-    /// The positions between which to look, both excluded.
-    pub(super) fn bounds(
-        &self,
-        open: impl Fn(&'static str, &str) -> Result<Position, Problem>,
-    ) -> Result<(Position, Option<Position>), Problem> {
-        let mut after = self.after.as_deref().map(|text| open("after", text)).transpose()?;
-        let mut before = self.before.as_deref().map(|text| open("before", text)).transpose()?;
-        if let Some(cursor) = &self.cursor {
-            let position = open("cursor", cursor)?;
-            match self.direction()? {
-                Direction::Forward => after = Some(after.map_or(position, |after| after.max(position))),
-                Direction::Backward => before = Some(before.map_or(position, |before| before.min(position))),
-            }
+    pub(super) fn span(&self) -> Span<'_> {
+        Span {
+            after: self.after.as_deref(),
+            before: self.before.as_deref(),
+            cursor: self.cursor.as_deref(),
+            order: self.order.as_deref(),
+            since: self.since,
+            until: self.until,
+            limit: self.limit,
         }
-        Ok((after.unwrap_or_default(), before))
     }
 }
 

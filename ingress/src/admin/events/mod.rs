@@ -9,8 +9,8 @@ use picloud_core::{
     capability::Capability,
     id::AppId,
     log::{
-        Position, Recorded,
-        read::{Direction, Filter, ReadError},
+        Recorded,
+        read::{Filter, ReadError},
     },
 };
 
@@ -26,7 +26,7 @@ use super::{
     stream::{self, Listener, Telling},
     write::database,
 };
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 pub(super) async fn list_app(
     State(plane): State<Plane>,
@@ -97,21 +97,11 @@ impl AdminPlane {
     async fn events(&self, app: Option<AppId>, params: &ListParams) -> Result<Page<CloudEvent>, Problem> {
         let scope = Scope::new(self, app).await?;
         let filter = params.filter(app)?;
-        let (direction, limit) = (params.direction()?, params.limit()?);
-        let (mut after, before) = params.bounds(|field, text| self.open(&scope.key, field, text))?;
-        let head = self.reader.head().await.map_err(|error| database(&error))?;
-        let mut up_to = before.map_or(head, |before| Position(before.0 - 1).min(head));
-        // The filter looks at times too; this spares it most of a long log.
-        if let Some(since) = filter.since {
-            after = after.max(self.around(since, head).await?.0);
-        }
-        if let Some(until) = filter.until {
-            up_to = up_to.min(self.around(until, head).await?.1);
-        }
-        let found = self.reader.list(&filter, direction, after, up_to, limit + 1).await;
+        let page = params.span().page(self, &scope).await?;
+        let found = self.reader.list(&filter, page.direction, page.after, page.up_to, page.limit + 1).await;
         let mut found = found.map_err(|error| unreadable(&error))?;
-        let has_more = found.len() > limit;
-        found.truncate(limit);
+        let has_more = found.len() > page.limit;
+        found.truncate(page.limit);
         let cursor = found.last().filter(|_| has_more).map(|last| scope.seal(last.position));
         Ok(Page { items: found.iter().map(|recorded| scope.show(recorded)).collect(), cursor })
     }
@@ -122,17 +112,5 @@ pub(super) fn unreadable(error: &ReadError) -> Problem {
     match error {
         ReadError::Database(error) => database(error),
         ReadError::Undecodable { .. } => Problem::internal(error),
-    }
-}
-
-/// Which way a list goes.
-fn direction(order: Option<&str>) -> Result<Direction, Problem> {
-    match order {
-        Some("asc") => Ok(Direction::Forward),
-        None | Some("desc") => Ok(Direction::Backward),
-        Some(other) => {
-            let detail = format!("order is `{}`: allowed are `asc` and `desc`", super::access::short(other));
-            Err(Problem::new(Kind::InvalidInput, detail).field("order"))
-        }
     }
 }

@@ -1,54 +1,105 @@
-//! Runs of scripts: what ran lately, and one run in full.
-//!
-//! Read from the log itself, newest first: a run's end is met before its beginning.
+//! Runs of scripts: lists of them, how many there are, and one run in full.
 
 pub(super) mod show;
 
-use std::collections::HashMap;
-
 use axum::{Json as Answer, extract::State};
+use chrono::{DateTime, Utc};
 use picloud_core::{
-    event::{
-        Event, FailureReason,
-        invocation::{Completed, Failed, Started},
-    },
-    id::{AppId, InvocationId, RequestId, RouteId, ScriptId, VersionId},
-    log::{
-        Position, Recorded,
-        read::{Direction, Filter},
-    },
+    event::FailureReason,
+    id::{InvocationId, OutboxId, RequestId, RouteId, ScriptId, TriggerId, VersionId},
     run::InvocationType,
+};
+use picloud_projections::{
+    setup::App,
+    views::{
+        self,
+        invocations::{self, Ended, Filter, How, Invocation, Outcome},
+    },
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AdminPlane, Plane,
+    Plane,
     access::InApp,
-    events::{Scope, unreadable},
-    page::{self, Page},
+    events::Scope,
+    names,
+    page::{Count, Page},
     params::Params,
     scripts,
+    span::Span,
     time::Time,
     write::database,
 };
 use crate::problem::{Kind, Problem};
 
-/// How many events are looked at for one page: a filter that hardly anything matches gives short pages with a cursor.
-const MAX_LOOKED_AT: usize = 20_000;
+/// Longer than this is no search.
+const MAX_WORDS_CHARS: usize = 500;
 
-/// How many are read at once.
-const CHUNK: usize = 1_000;
-
-#[derive(Debug, Deserialize, ToSchema)]
+/// Which runs are wanted; everything named must hold. Which page of them does not matter to who counts.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Id or name.
     script: Option<String>,
+    version: Option<VersionId>,
     route: Option<RouteId>,
+    trigger: Option<TriggerId>,
+    /// Whose calls: the id of an account or a key.
+    principal: Option<String>,
+    invocation_type: Option<InvocationType>,
     status: Option<Status>,
+    /// That took at least so many milliseconds.
+    min_duration_ms: Option<u64>,
+    /// Words that a run logged or failed with; `"in quotes"`, `or` and `-not` work.
+    q: Option<String>,
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    after: Option<String>,
+    before: Option<String>,
+    /// What a page gave: `after` or `before`, whichever way the list goes.
     cursor: Option<String>,
+    order: Option<String>,
     limit: Option<usize>,
+    /// What a change was answered with, `x-picloud-cursor`: the list shows it.
+    min_cursor: Option<String>,
+}
+
+impl Wanted {
+    fn filter(&self, app: &App) -> Result<Filter, Problem> {
+        let script = self.script.as_deref().map(|named| scripts::find_ever(app, named)).transpose()?;
+        for (field, text) in [("principal", &self.principal), ("q", &self.q)] {
+            if let Some(text) = text {
+                names::text(field, text, MAX_WORDS_CHARS)?;
+            }
+        }
+        Ok(Filter {
+            script,
+            version: self.version,
+            route: self.route,
+            trigger: self.trigger,
+            actor: self.principal.clone(),
+            invocation_type: self.invocation_type,
+            outcome: self.status.map(Into::into),
+            slower_than_us: self.min_duration_ms.map(|ms| ms.saturating_mul(1_000)),
+            words: self.q.clone(),
+            since: self.since,
+            until: self.until,
+            ..Filter::of(app.id)
+        })
+    }
+
+    fn span(&self) -> Span<'_> {
+        Span {
+            after: self.after.as_deref(),
+            before: self.before.as_deref(),
+            cursor: self.cursor.as_deref(),
+            order: self.order.as_deref(),
+            since: self.since,
+            until: self.until,
+            limit: self.limit,
+        }
+    }
 }
 
 /// How far a run is.
@@ -67,9 +118,18 @@ pub(super) struct Run {
     id: InvocationId,
     status: Status,
     script: ScriptId,
+    /// Null when the script is deleted.
+    #[schema(required)]
+    script_name: Option<String>,
     version: VersionId,
     #[schema(required)]
     route: Option<RouteId>,
+    /// That owed it.
+    #[schema(required)]
+    trigger: Option<TriggerId>,
+    /// The item of the outbox that it is an attempt at.
+    #[schema(required)]
+    outbox_id: Option<OutboxId>,
     invocation_type: InvocationType,
     attempt: u16,
     #[schema(required)]
@@ -106,48 +166,50 @@ enum End {
     },
 }
 
-impl Run {
-    /// A run from the event of its beginning and, where it has ended, the one of its end.
-    fn of(started: &Started, begin: &Recorded, end: Option<&Recorded>) -> Self {
-        let ended = end.and_then(|recorded| Some((recorded, End::of(&recorded.event.event)?)));
-        Self {
-            id: started.invocation,
-            status: match &ended {
-                None => Status::Running,
-                Some((_, End::Ok { .. })) => Status::Ok,
-                Some((_, End::Failed { .. })) => Status::Failed,
-            },
-            script: started.script,
-            version: started.version,
-            route: started.route,
-            invocation_type: started.invocation_type,
-            attempt: started.attempt,
-            request_id: begin.event.actor.request_id,
-            actor: begin.event.actor.id.clone(),
-            started_at: Time(begin.at),
-            ended_at: ended.as_ref().map(|(recorded, _)| Time(recorded.at)),
-            end: ended.map(|(_, end)| end),
+impl From<Status> for Outcome {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Running => Self::Running,
+            Status::Ok => Self::Ok,
+            Status::Failed => Self::Failed,
         }
     }
 }
 
-impl End {
-    fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::InvocationCompleted(Completed { status, duration_us, operations, runs, .. }) => {
-                Some(Self::Ok { http_status: *status, duration_us: *duration_us, operations: *operations, runs: *runs })
+impl Run {
+    fn of(app: &App, run: Invocation) -> Self {
+        let script = app.scripts.iter().find(|script| script.id == run.script);
+        Self {
+            script_name: script.map(|script| script.name.clone()),
+            id: run.id,
+            status: match &run.end {
+                None => Status::Running,
+                Some(Ended { how: How::Ok { .. }, .. }) => Status::Ok,
+                Some(Ended { how: How::Failed { .. }, .. }) => Status::Failed,
+            },
+            script: run.script,
+            version: run.version,
+            route: run.route,
+            trigger: run.trigger,
+            outbox_id: run.item,
+            invocation_type: run.invocation_type,
+            attempt: run.attempt,
+            request_id: run.request_id,
+            actor: run.actor,
+            started_at: Time(run.started_at),
+            ended_at: run.end.as_ref().map(|ended| Time(ended.at)),
+            end: run.end.map(End::from),
+        }
+    }
+}
+
+impl From<Ended> for End {
+    fn from(Ended { duration_us, runs, how, .. }: Ended) -> Self {
+        match how {
+            How::Ok { status, operations } => Self::Ok { http_status: status, duration_us, operations, runs },
+            How::Failed { reason, message, line, limit } => {
+                Self::Failed { reason, message, line, limit, duration_us, runs }
             }
-            Event::InvocationFailed(Failed { reason, message, line, limit, duration_us, runs, .. }) => {
-                Some(Self::Failed {
-                    reason: *reason,
-                    message: message.clone(),
-                    line: *line,
-                    limit: limit.clone(),
-                    duration_us: *duration_us,
-                    runs: *runs,
-                })
-            }
-            _ => None,
         }
     }
 }
@@ -158,97 +220,39 @@ pub(super) async fn list(
     Params(wanted): Params<Wanted>,
 ) -> Result<Answer<Page<Run>>, Problem> {
     let scope = Scope::new(&plane, Some(app.id)).await?;
-    let script = wanted.script.as_deref().map(|named| scripts::find_ever(&app, named)).transpose()?;
-    let limit = page::limit(wanted.limit)?;
-    let before = wanted.cursor.as_deref().map(|cursor| plane.open(&scope.key, "cursor", cursor)).transpose()?;
-    let walk = Walk { app: app.id, script, route: wanted.route, status: wanted.status, limit, before };
-    let (items, last) = walk.run(&plane).await?;
-    Ok(Answer(Page { items, cursor: last.map(|position| scope.seal(position)) }))
+    let filter = wanted.filter(&app)?;
+    plane.fresh(invocations::NAME, &scope, wanted.min_cursor.as_deref()).await?;
+    let page = wanted.span().page(&plane, &scope).await?;
+    let more = views::Page { limit: page.limit + 1, ..page };
+    let mut found = invocations::list(&plane.pool, &filter, more).await.map_err(|error| database(&error))?;
+    let has_more = found.len() > page.limit;
+    found.truncate(page.limit);
+    let cursor = found.last().filter(|_| has_more).map(|last| scope.seal(last.position));
+    Ok(Answer(Page { items: found.into_iter().map(|run| Run::of(&app, run)).collect(), cursor }))
 }
 
-/// A walk back through the log.
-struct Walk {
-    app: AppId,
-    script: Option<ScriptId>,
-    route: Option<RouteId>,
-    status: Option<Status>,
-    limit: usize,
-    before: Option<Position>,
-}
-
-impl Walk {
-    /// The runs that match, and where to go on.
-    async fn run(&self, plane: &AdminPlane) -> Result<(Vec<Run>, Option<Position>), Problem> {
-        let kinds = ["invocation.started", "invocation.completed", "invocation.failed"];
-        let filter = Filter { app: Some(Some(self.app)), kinds: kinds.map(str::to_owned).into(), ..Filter::default() };
-        let head = plane.reader.head().await.map_err(|error| database(&error))?;
-        let top = self.before.map_or(head, |before| Position(before.0 - 1).min(head));
-        let mut up_to = top;
-        let mut ends: HashMap<InvocationId, Recorded> = HashMap::new();
-        let mut runs = Vec::new();
-        for _ in 0..MAX_LOOKED_AT / CHUNK {
-            let found = plane.reader.list(&filter, Direction::Backward, Position::ZERO, up_to, CHUNK).await;
-            let found = found.map_err(|error| unreadable(&error))?;
-            for recorded in &found {
-                let started = match &recorded.event.event {
-                    Event::InvocationStarted(started) => started,
-                    Event::InvocationCompleted(Completed { invocation, .. })
-                    | Event::InvocationFailed(Failed { invocation, .. }) => {
-                        ends.insert(*invocation, recorded.clone());
-                        continue;
-                    }
-                    _ => continue,
-                };
-                if self.script.is_some_and(|script| script != started.script)
-                    || self.route.is_some_and(|route| started.route != Some(route))
-                {
-                    continue;
-                }
-                let mut end = ends.remove(&started.invocation);
-                if end.is_none() && top < head {
-                    // It may have ended on a page before this one.
-                    end = plane.end_of(self.app, started.invocation, top, head).await?;
-                }
-                let run = Run::of(started, recorded, end.as_ref());
-                if self.status.is_none_or(|status| status == run.status) {
-                    runs.push(run);
-                    if runs.len() == self.limit {
-                        return Ok((runs, Some(recorded.position)));
-                    }
-                }
-            }
-            match found.last() {
-                Some(last) if found.len() == CHUNK => up_to = Position(last.position.0 - 1),
-                _ => return Ok((runs, None)),
-            }
-        }
-        // Where the next page begins, all of this has been seen.
-        Ok((runs, Some(up_to.plus(1))))
-    }
-}
-
-impl AdminPlane {
-    /// The event with which a run ended, in a stretch of the log.
-    async fn end_of(
-        &self,
-        app: AppId,
-        invocation: InvocationId,
-        after: Position,
-        up_to: Position,
-    ) -> Result<Option<Recorded>, Problem> {
-        let filter = Filter {
-            app: Some(Some(app)),
-            kinds: vec!["invocation.completed".to_owned(), "invocation.failed".to_owned()],
-            subject: Some(invocation.to_string()),
-            ..Filter::default()
-        };
-        let found = self.reader.list(&filter, Direction::Forward, after, up_to, 1).await;
-        Ok(found.map_err(|error| unreadable(&error))?.pop())
-    }
+pub(super) async fn count(
+    State(plane): State<Plane>,
+    InApp(app): InApp,
+    Params(wanted): Params<Wanted>,
+) -> Result<Answer<Count>, Problem> {
+    let scope = Scope::new(&plane, Some(app.id)).await?;
+    plane.fresh(invocations::NAME, &scope, wanted.min_cursor.as_deref()).await?;
+    let counted = invocations::count(&plane.pool, &wanted.filter(&app)?).await.map_err(|error| database(&error))?;
+    Ok(Answer(match counted {
+        invocations::Count::Exactly(count) => Count { count, is_exact: true },
+        invocations::Count::MoreThan(count) => Count { count, is_exact: false },
+    }))
 }
 
 /// There is no such run, or not of this app.
 fn not_found(app: &str, named: &str) -> Problem {
     let detail = format!("the app `{app}` has no invocation `{}`", super::access::short(named));
     Problem::new(Kind::NotFound, detail).field("invocation")
+}
+
+/// What runs are listed from is behind: it may be there.
+fn not_yet(named: &str) -> Problem {
+    let detail = format!("`{}` may have begun just now: try again, or look at `/readyz`", super::access::short(named));
+    Problem::new(Kind::Unavailable, detail).field("invocation").retry_after(1)
 }

@@ -4,7 +4,6 @@ use axum::{
     Json as Answer,
     extract::{Path, State},
 };
-use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
     event::Event,
     id::{AppId, InvocationId},
@@ -15,11 +14,12 @@ use picloud_core::{
     },
     run::LogLine,
 };
+use picloud_projections::views::invocations::{self, Invocation};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Run, not_found};
+use super::{Run, not_found, not_yet};
 use crate::{
     admin::{
         AdminPlane, Plane,
@@ -29,9 +29,6 @@ use crate::{
     },
     problem::Problem,
 };
-
-/// By how much the clock of a node may be ahead of the database's before a run is searched for in the whole log.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// More events than this are to be looked up by `?root=` in the list of events.
 const MAX_TIMELINE: usize = 1_000;
@@ -66,27 +63,25 @@ pub(in crate::admin) async fn show(
     // However the id was spelt in the path.
     let named = invocation.to_string();
     let scope = Scope::new(&plane, Some(app.id)).await?;
-    let events = plane.timeline(app.id, invocation).await?;
-    let begin = events.iter().find_map(|recorded| match &recorded.event.event {
-        Event::InvocationStarted(started) if started.invocation == invocation => Some((recorded, started)),
-        _ => None,
-    });
-    let (begin, started) = begin.ok_or_else(|| not_found(&app.slug, &named))?;
-    let of_run = || events.iter().filter(|recorded| recorded.event.subject == named);
-    let end = of_run()
-        .find(|recorded| matches!(recorded.event.event, Event::InvocationCompleted(_) | Event::InvocationFailed(_)));
+    let is_fresh = plane.fresh(invocations::NAME, &scope, None).await?;
+    let run = invocations::find(&plane.pool, app.id, invocation).await.map_err(|error| database(&error))?;
+    let run = run.ok_or_else(|| if is_fresh { not_found(&app.slug, &named) } else { not_yet(&named) })?;
+    let events = plane.timeline(&run, app.id).await?;
     let recordings = Recordings { key: &scope.key, invocation: &named };
     let mut detail = Detail {
-        run: Run::of(started, begin, end),
+        run: Run::of(&app, run),
         logs: Vec::new(),
         logs_dropped: 0,
-        request: recordings.open("/request", started.recording.as_ref()),
+        request: None,
         response: None,
         journal: None,
         timeline: events.iter().map(|recorded| scope.show(recorded)).collect(),
     };
-    for recorded in of_run() {
+    for recorded in events.iter().filter(|recorded| recorded.event.subject == named) {
         match &recorded.event.event {
+            Event::InvocationStarted(started) => {
+                detail.request = recordings.open("/request", started.recording.as_ref());
+            }
             Event::InvocationLogged(logged) => {
                 detail.logs.extend(logged.lines.iter().cloned());
                 detail.logs_dropped += logged.dropped;
@@ -104,27 +99,15 @@ pub(in crate::admin) async fn show(
 }
 
 impl AdminPlane {
-    /// What happened to a run and what followed from it. Empty when there is no such run.
-    async fn timeline(&self, app: AppId, invocation: InvocationId) -> Result<Vec<Recorded>, Problem> {
+    /// What happened to a run and what followed from it.
+    async fn timeline(&self, run: &Invocation, app: AppId) -> Result<Vec<Recorded>, Problem> {
         let head = self.reader.head().await.map_err(|error| database(&error))?;
-        // Its name says about when it began: what was long before need not be looked at.
-        let named_at = DateTime::<Utc>::from(invocation.ulid().datetime());
-        let (near, _) = self.around(named_at - CLOCKS_DIFFER, head).await?;
+        let since = Position(run.position.0 - 1);
+        let ended = run.end.as_ref().map_or(head, |ended| ended.position);
         let of_app = Filter { app: Some(Some(app)), ..Filter::default() };
-        let begin = Filter {
-            kinds: vec!["invocation.started".to_owned()],
-            subject: Some(invocation.to_string()),
-            ..of_app.clone()
-        };
-        let mut found = self.events_between(&begin, near, head, 1).await?;
-        if found.is_empty() {
-            found = self.events_between(&begin, Position::ZERO, near, 1).await?;
-        }
-        let Some(started) = found.pop() else { return Ok(Vec::new()) };
-        let since = Position(started.position.0 - 1);
-        let own = Filter { subject: Some(invocation.to_string()), ..of_app.clone() };
-        let chain = Filter { root: Some(invocation.uuid()), ..of_app };
-        let mut events = self.events_between(&own, since, head, MAX_TIMELINE).await?;
+        let own = Filter { subject: Some(run.id.to_string()), ..of_app.clone() };
+        let chain = Filter { root: Some(run.id.uuid()), ..of_app };
+        let mut events = self.events_between(&own, since, ended, MAX_TIMELINE).await?;
         events.extend(self.events_between(&chain, since, head, MAX_TIMELINE).await?);
         events.sort_by_key(|recorded| recorded.position);
         events.dedup_by_key(|recorded| recorded.position);

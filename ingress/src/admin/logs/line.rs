@@ -9,7 +9,7 @@ use picloud_core::{
     log::Recorded,
     run::LogLevel,
 };
-use picloud_projections::setup::App;
+use picloud_projections::{setup::App, views::logs::Entry};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -67,6 +67,12 @@ pub(super) struct Origin {
 impl From<&Started> for Origin {
     fn from(started: &Started) -> Self {
         Self { script: started.script, version: started.version }
+    }
+}
+
+impl From<&Entry> for Origin {
+    fn from(entry: &Entry) -> Self {
+        Self { script: entry.script, version: entry.version }
     }
 }
 

@@ -2,14 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
     event::Event,
     id::{AppId, InvocationId},
-    log::{
-        Position, Recorded,
-        read::{Direction, Filter},
-    },
+    log::{Position, Recorded},
 };
 use tracing::warn;
 
@@ -25,9 +21,6 @@ use crate::{
     },
     problem::Problem,
 };
-
-/// By how much the clock of a node may be ahead of the database's.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// Beginnings remembered. Runs whose end is never met would fill it; what is forgotten is looked up again.
 const MAX_BEGUN: usize = 10_000;
@@ -96,25 +89,12 @@ impl Telling for Live {
 impl AdminPlane {
     /// What a run is of, whose end, or a part of it, was met there.
     async fn origin(&self, app: AppId, invocation: InvocationId, met: Position) -> Result<Option<Origin>, Problem> {
-        // Its name says about when it began: what was long before need not be looked at.
-        let named_at = DateTime::<Utc>::from(invocation.ulid().datetime());
-        let (near, _) = self.around(named_at - CLOCKS_DIFFER, met).await?;
-        let filter = Filter {
-            app: Some(Some(app)),
-            kinds: vec!["invocation.started".to_owned()],
-            subject: Some(invocation.to_string()),
-            ..Filter::default()
-        };
-        let found = self.reader.list(&filter, Direction::Backward, near, met, 1).await;
-        let mut found = found.map_err(|error| unreadable(&error))?;
-        if found.is_empty() {
-            // Named by a node whose clock was further ahead.
-            let before = self.reader.list(&filter, Direction::Backward, Position::ZERO, near, 1).await;
-            found = before.map_err(|error| unreadable(&error))?;
-        }
-        Ok(found.first().and_then(|recorded| match &recorded.event.event {
-            Event::InvocationStarted(started) => Some(started.into()),
-            _ => None,
+        let found = self.reader.beginnings(&[invocation], met).await.map_err(|error| unreadable(&error))?;
+        Ok(found.iter().find(|recorded| recorded.event.app == Some(app)).and_then(|recorded| {
+            match &recorded.event.event {
+                Event::InvocationStarted(started) => Some(started.into()),
+                _ => None,
+            }
         }))
     }
 }

@@ -1,33 +1,39 @@
 //! What an app's scripts say: their log lines, and how runs failed.
 //!
-//! The log names a line's run, and the run's beginning names the script: `walk` folds the two for what was, `live` for
-//! what comes.
+//! The log names a line's run, and the run's beginning names the script: the view `logs` has put the two together for what
+//! was, `live` does for what comes.
 
 mod line;
 mod live;
-mod walk;
 
 use axum::{Json as Answer, extract::State};
+use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use picloud_core::{
     capability::Capability,
     id::{InvocationId, ScriptId},
+    log::{Position, read::Direction},
     run::LogLevel,
 };
-use picloud_projections::setup::App;
+use picloud_projections::{
+    setup::App,
+    views::{self, logs},
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use self::{line::Line, live::Live, walk::Walk};
+use self::{line::Line, live::Live};
 use super::{
     Plane,
     access::{Caller, InApp},
-    events::Scope,
+    events::{Scope, unreadable},
     openapi::{Events, Told},
-    page::{self, Page},
+    page::Page,
     params::Params,
     scripts,
+    span::Span,
     stream::{self as sse, Listener},
+    write::database,
 };
 use crate::problem::Problem;
 
@@ -39,8 +45,16 @@ pub(super) struct ListParams {
     /// This loud, or louder. A failure is an error.
     level: Option<LogLevel>,
     invocation: Option<InvocationId>,
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    after: Option<String>,
+    before: Option<String>,
+    /// What a page gave: `after` or `before`, whichever way the list goes.
     cursor: Option<String>,
+    order: Option<String>,
     limit: Option<usize>,
+    /// What a change was answered with, `x-picloud-cursor`: the list shows it.
+    min_cursor: Option<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -72,7 +86,7 @@ impl Wanted {
     }
 }
 
-/// Newest first. What a run logged stays together: a page may be longer than asked for by a run's lines.
+/// What a run logged stays together: a page may be longer than asked for by a run's lines.
 pub(super) async fn list(
     State(plane): State<Plane>,
     InApp(app): InApp,
@@ -80,10 +94,40 @@ pub(super) async fn list(
 ) -> Result<Answer<Page<Line>>, Problem> {
     let scope = Scope::new(&plane, Some(app.id)).await?;
     let wanted = Wanted::new(&app, params.script.as_deref(), params.level, params.invocation)?;
-    let before = params.cursor.as_deref().map(|cursor| plane.open(&scope.key, "cursor", cursor)).transpose()?;
-    let walk = Walk { app: &app, wanted, limit: page::limit(params.limit)?, before };
-    let (items, last) = walk.run(&plane, &scope).await?;
-    Ok(Answer(Page { items, cursor: last.map(|position| scope.seal(position)) }))
+    let span = Span {
+        after: params.after.as_deref(),
+        before: params.before.as_deref(),
+        cursor: params.cursor.as_deref(),
+        order: params.order.as_deref(),
+        since: params.since,
+        until: params.until,
+        limit: params.limit,
+    };
+    plane.fresh(logs::NAME, &scope, params.min_cursor.as_deref()).await?;
+    let page = span.page(&plane, &scope).await?;
+    let filter =
+        logs::Filter { app: app.id, script: wanted.script, invocation: wanted.invocation, level: wanted.level };
+    // Each says something that is wanted: of one more than a page has lines it is not all shown.
+    let more = views::Page { limit: page.limit + 1, ..page };
+    let entries = logs::list(&plane.pool, &filter, more).await.map_err(|error| database(&error))?;
+    let positions: Vec<Position> = entries.iter().map(|entry| entry.position).collect();
+    let events = plane.reader.at(&positions).await.map_err(|error| unreadable(&error))?;
+    let (mut items, mut last) = (Vec::new(), None);
+    for entry in &entries {
+        if items.len() >= page.limit {
+            return Ok(Answer(Page { items, cursor: last.map(|position| scope.seal(position)) }));
+        }
+        last = Some(entry.position);
+        // What is between them and the log is gone from the log.
+        let Some(recorded) = events.get(&entry.position).filter(|recorded| span.spans(recorded.at)) else { continue };
+        let mut lines = line::lines(recorded, Some(entry.into()), &wanted, Some(&app), &scope);
+        if page.direction == Direction::Backward {
+            lines.reverse();
+        }
+        items.extend(lines);
+    }
+    let cursor = last.filter(|_| entries.len() > page.limit).map(|position| scope.seal(position));
+    Ok(Answer(Page { items, cursor }))
 }
 
 pub(super) async fn stream(

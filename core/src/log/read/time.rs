@@ -1,0 +1,86 @@
+//! From a time to a place in the log.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::AssertSqlSafe;
+
+use super::{Direction, Filter, ReadError, Reader, decode};
+use crate::{
+    event::Class,
+    id::InvocationId,
+    log::{Position, Recorded},
+};
+
+/// So few events are looked through rather than searched.
+const NEAR_ENOUGH: i64 = 1_000;
+
+/// By how much the clock of a node may be ahead of the database's before a run is searched for in the whole log.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
+
+impl Reader {
+    /// Two places close to each other: what lies up to the first happened before a time, what lies after the second did not.
+    ///
+    /// Times never go backwards along the log, so halving finds them.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or an event is not of this version's catalogue.
+    pub async fn around(&self, time: DateTime<Utc>, head: Position) -> Result<(Position, Position), ReadError> {
+        let (mut before, mut after) = (0, head.0);
+        while after - before > NEAR_ENOUGH {
+            let middle = before + (after - before) / 2;
+            let next = self.list(&Filter::default(), Direction::Forward, Position(middle), head, 1).await?.pop();
+            match next {
+                Some(next) if next.at < time => before = next.position.0,
+                _ => after = middle,
+            }
+        }
+        Ok((Position(before), Position(after)))
+    }
+
+    /// How runs began, of which something was met at a place or before it. Those that are not in the log are left out.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or an event is not of this version's catalogue.
+    pub async fn beginnings(&self, runs: &[InvocationId], met: Position) -> Result<Vec<Recorded>, ReadError> {
+        // Their names say about when they began: what was long before need not be looked at.
+        let Some(first) = runs.iter().map(|run| run.ulid().datetime()).min() else { return Ok(Vec::new()) };
+        let (near, _) = self.around(DateTime::<Utc>::from(first) - CLOCKS_DIFFER, met).await?;
+        let mut found = self.beginnings_between(runs, near, met).await?;
+        if found.len() < runs.len() {
+            // Named by a node whose clock was further ahead.
+            found.extend(self.beginnings_between(runs, Position::ZERO, near).await?);
+        }
+        Ok(found)
+    }
+
+    async fn beginnings_between(
+        &self,
+        runs: &[InvocationId],
+        after: Position,
+        up_to: Position,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        let subjects: Vec<String> = runs.iter().map(InvocationId::to_string).collect();
+        let mut found = Vec::new();
+        for segment in self.segments_between(after, up_to).await? {
+            if !segment.classes.iter().any(|class| class == Class::Run.as_str()) {
+                continue;
+            }
+            let sql = format!(
+                "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
+                from log.{}_{}
+                where position > $1 and position <= $2 and kind = 'invocation.started' and subject = any ($3)",
+                Class::Run,
+                segment.low
+            );
+            let rows = sqlx::query(AssertSqlSafe(sql))
+                .bind(after.0)
+                .bind(up_to.0)
+                .bind(&subjects)
+                .fetch_all(self.pool())
+                .await?;
+            for row in rows {
+                found.push(decode(&row)?);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,315 @@
+//! Lists of runs.
+
+use chrono::{DateTime, Utc};
+use picloud_core::{
+    event::FailureReason,
+    id::{AppId, InvocationId, OutboxId, RequestId, RouteId, ScriptId, TriggerId, VersionId},
+    log::Position,
+    run::InvocationType,
+};
+use sqlx::{PgPool, Postgres, QueryBuilder, Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{
+    fold::slowness,
+    rows::{origin, word},
+};
+use crate::views::Page;
+
+/// Which runs are wanted. Everything named must hold.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// Whose.
+    pub app: AppId,
+    /// Of which script,
+    pub script: Option<ScriptId>,
+    /// which version of it,
+    pub version: Option<VersionId>,
+    /// through which route,
+    pub route: Option<RouteId>,
+    /// for which trigger,
+    pub trigger: Option<TriggerId>,
+    /// in whose name: the id of an account or a key,
+    pub actor: Option<String>,
+    /// why,
+    pub invocation_type: Option<InvocationType>,
+    /// and what came of them.
+    pub outcome: Option<Outcome>,
+    /// That took at least so long, in microseconds.
+    pub slower_than_us: Option<u64>,
+    /// That said these words, or failed with them: as one writes them into a search engine.
+    pub words: Option<String>,
+    /// That began then or later,
+    pub since: Option<DateTime<Utc>>,
+    /// or earlier than then.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Filter {
+    /// All runs of an app.
+    #[must_use]
+    pub const fn of(app: AppId) -> Self {
+        Self {
+            app,
+            script: None,
+            version: None,
+            route: None,
+            trigger: None,
+            actor: None,
+            invocation_type: None,
+            outcome: None,
+            slower_than_us: None,
+            words: None,
+            since: None,
+            until: None,
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing yet.
+    Running,
+    /// It ended well.
+    Ok,
+    /// It did not.
+    Failed,
+}
+
+/// A run, as lists show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invocation {
+    /// Its beginning's place in the log.
+    pub position: Position,
+    /// Its name.
+    pub id: InvocationId,
+    /// What was run,
+    pub script: ScriptId,
+    /// and which version of it.
+    pub version: VersionId,
+    /// Why.
+    pub invocation_type: InvocationType,
+    /// Through which route.
+    pub route: Option<RouteId>,
+    /// For which trigger.
+    pub trigger: Option<TriggerId>,
+    /// As an attempt at which item of the outbox,
+    pub item: Option<OutboxId>,
+    /// and the how manieth, from 1.
+    pub attempt: u16,
+    /// In whose name, if anybody's.
+    pub actor: Option<String>,
+    /// In the course of which request.
+    pub request_id: Option<RequestId>,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// What came of it; none: it runs.
+    pub end: Option<Ended>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// Its end's place in the log.
+    pub position: Position,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// From its first instruction to its last.
+    pub duration_us: u64,
+    /// How often it ran until nothing it had read was changed meanwhile.
+    pub runs: u32,
+    /// What came of it.
+    pub how: How,
+}
+
+/// What came of a run that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub enum How {
+    /// It answered.
+    Ok {
+        /// The HTTP status.
+        status: u16,
+        /// Interpreter steps.
+        operations: u64,
+    },
+    /// It failed.
+    Failed {
+        /// What kind of end it was.
+        reason: FailureReason,
+        /// What happened.
+        message: String,
+        /// Where in the script.
+        line: Option<u32>,
+        /// Which limit was passed.
+        limit: Option<String>,
+    },
+}
+
+/// The columns in which a run began; those in which it ended are added.
+const BEGAN: &str = "position, id, script, version, app_id, invocation_type, route, trigger, item, attempt, actor, request_id, \
+    started_at";
+
+/// The runs of a part of a list.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> Result<Vec<Invocation>, sqlx::Error> {
+    let order = page.order();
+    if !filter.may_be_running() && !filter.may_have_ended() {
+        return Ok(Vec::new());
+    }
+    let limit = page.limit as i64;
+    let mut query = QueryBuilder::new("select * from (");
+    if filter.may_be_running() {
+        query.push(format!(
+            "(select {BEGAN}, null::bigint as ended_position, null::timestamptz as ended_at, null::bigint as duration_us, null::integer as runs,
+                null::smallint as http_status, null::bigint as operations, null::text as reason, null::text as message,
+                null::integer as line, null::text as over_limit
+            from views.running where "
+        ));
+        filter.began(&mut query);
+        page.between(&mut query);
+        query.push(format!(" order by position {order} limit ")).push_bind(limit).push(")");
+    }
+    if filter.may_have_ended() {
+        if filter.may_be_running() {
+            query.push(" union all ");
+        }
+        let ended = format!(
+            "(select {BEGAN}, ended_position, ended_at, duration_us, runs, http_status, operations, reason, message, line, over_limit
+            from views.invocation where "
+        );
+        // Slow ones are found by what they are near to: each of these has its own order.
+        let doubled = filter.slower_than_us.map(slowness).filter(|doubled| *doubled > 0);
+        if let Some(doubled) = doubled {
+            query
+                .push("(select found.* from generate_series(")
+                .push_bind(doubled)
+                .push("::smallint, 64) as near (slowness)");
+            query.push(" cross join lateral ").push(&ended).push("slowness = near.slowness and ");
+        } else {
+            query.push(&ended);
+        }
+        filter.ended(&mut query);
+        page.between(&mut query);
+        query.push(format!(" order by position {order} limit ")).push_bind(limit).push(")");
+        if doubled.is_some() {
+            query.push(format!(" found order by position {order} limit ")).push_bind(limit).push(")");
+        }
+    }
+    query.push(format!(") found order by position {order} limit ")).push_bind(limit);
+    query.build().fetch_all(pool).await?.iter().map(decode).collect()
+}
+
+/// A run by its name.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn find(pool: &PgPool, app: AppId, id: InvocationId) -> Result<Option<Invocation>, sqlx::Error> {
+    let mut query = QueryBuilder::<Postgres>::new(format!(
+        "select {BEGAN}, ended_position, ended_at, duration_us, runs, http_status, operations, reason, message, line, over_limit
+        from views.invocation where app_id = "
+    ));
+    query.push_bind(app.uuid()).push(" and id = ").push_bind(id.uuid());
+    query.push(format!(
+        " union all
+        select {BEGAN}, null, null, null, null, null, null, null, null, null, null from views.running where app_id = "
+    ));
+    query.push_bind(app.uuid()).push(" and id = ").push_bind(id.uuid());
+    query.build().fetch_optional(pool).await?.as_ref().map(decode).transpose()
+}
+
+impl Filter {
+    const fn may_be_running(&self) -> bool {
+        matches!(self.outcome, None | Some(Outcome::Running)) && self.slower_than_us.is_none() && self.words.is_none()
+    }
+
+    const fn may_have_ended(&self) -> bool {
+        !matches!(self.outcome, Some(Outcome::Running))
+    }
+
+    /// What has to hold of how a run began.
+    pub(super) fn began(&self, query: &mut QueryBuilder<Postgres>) {
+        query.push("app_id = ").push_bind(self.app.uuid());
+        let ids: [(&str, Option<Uuid>); 4] = [
+            ("script", self.script.map(Uuid::from)),
+            ("version", self.version.map(Uuid::from)),
+            ("route", self.route.map(Uuid::from)),
+            ("trigger", self.trigger.map(Uuid::from)),
+        ];
+        for (column, id) in ids.into_iter().filter_map(|(column, id)| Some((column, id?))) {
+            query.push(format!(" and {column} = ")).push_bind(id);
+        }
+        if let Some(actor) = &self.actor {
+            query.push(" and actor = ").push_bind(actor.clone());
+        }
+        if let Some(kind) = self.invocation_type {
+            query.push(" and invocation_type = ").push_bind(kind.as_str());
+        }
+        if let Some(since) = self.since {
+            query.push(" and started_at >= ").push_bind(since);
+        }
+        if let Some(until) = self.until {
+            query.push(" and started_at < ").push_bind(until);
+        }
+    }
+
+    /// What has to hold of a run that is over.
+    fn ended(&self, query: &mut QueryBuilder<Postgres>) {
+        self.began(query);
+        match self.outcome {
+            None | Some(Outcome::Running) => {}
+            Some(Outcome::Ok) => _ = query.push(" and reason is null"),
+            Some(Outcome::Failed) => _ = query.push(" and reason is not null"),
+        }
+        if let Some(slower) = self.slower_than_us {
+            query.push(" and duration_us >= ").push_bind(i64::try_from(slower).unwrap_or(i64::MAX));
+        }
+        if let Some(words) = &self.words {
+            query.push(" and words @@ websearch_to_tsquery('simple', ").push_bind(words.clone()).push(")");
+        }
+    }
+}
+
+fn decode(row: &PgRow) -> Result<Invocation, sqlx::Error> {
+    let origin = origin(row)?;
+    Ok(Invocation {
+        position: origin.position,
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        script: origin.script,
+        version: origin.version,
+        invocation_type: origin.invocation_type,
+        route: origin.route,
+        trigger: origin.trigger,
+        item: origin.item,
+        attempt: origin.attempt,
+        actor: origin.actor,
+        request_id: origin.request_id,
+        started_at: origin.at,
+        end: ended(row)?,
+    })
+}
+
+fn ended(row: &PgRow) -> Result<Option<Ended>, sqlx::Error> {
+    let Some(at) = row.try_get("ended_at")? else { return Ok(None) };
+    let how = match row.try_get::<Option<&str>, _>("reason")? {
+        None => How::Ok {
+            status: row.try_get::<i16, _>("http_status")? as u16,
+            operations: row.try_get::<i64, _>("operations")? as u64,
+        },
+        Some(reason) => How::Failed {
+            reason: word(reason)?,
+            message: row.try_get("message")?,
+            line: row.try_get::<Option<i32>, _>("line")?.map(|line| line as u32),
+            limit: row.try_get("over_limit")?,
+        },
+    };
+    Ok(Some(Ended {
+        position: Position(row.try_get("ended_position")?),
+        at,
+        duration_us: row.try_get::<i64, _>("duration_us")? as u64,
+        runs: row.try_get::<i32, _>("runs")? as u32,
+        how,
+    }))
+}

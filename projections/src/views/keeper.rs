@@ -1,0 +1,351 @@
+//! Who folds views: of all nodes one, for each view, as long as it holds the view's lock.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use picloud_core::log::{
+    Follow, Position, Recorded, Tail,
+    read::{ReadError, Reader},
+};
+use sqlx::{
+    Connection as _, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{
+    Schema, Standing, View, all,
+    checkpoint::{self, Parked},
+    view::FoldError,
+};
+
+/// Under load views are folded this often: more events at once cost less.
+const PACE: Duration = Duration::from_millis(100);
+
+/// How many events are taken in at once.
+const MOST: usize = 20_000;
+
+/// How often a node asks for the views that others fold, and looks how these stand.
+const ASK_EVERY: Duration = Duration::from_secs(3);
+
+/// How often a view that is parked is tried again.
+const RETRY_PARKED: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a view that another node folds has come as far as somebody waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Of transactions that the log can make again: nobody waits for the disk.
+const FOLDING: [(&str, &str); 5] = [
+    ("synchronous_commit", "off"),
+    ("jit", "off"),
+    ("lock_timeout", "5s"),
+    ("statement_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+];
+
+/// How this node's views stand. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Views {
+    pool: PgPool,
+    standings: Arc<[watch::Receiver<Standing>]>,
+}
+
+impl Views {
+    /// All of them.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        self.standings.iter().map(|standing| standing.borrow().clone()).collect()
+    }
+
+    /// Waits until a view has come to a place in the log, for some time at most; whether it has. One that is parked is not
+    /// waited for.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn reach(&self, view: &str, position: Position, patience: Duration) -> Result<bool, sqlx::Error> {
+        let Some(standing) = self.standings.iter().find(|standing| standing.borrow().view == view) else {
+            return Ok(false);
+        };
+        let reached = timeout(patience, async {
+            let mut standing = standing.clone();
+            loop {
+                let (is_ours, is_parked, at) = {
+                    let seen = standing.borrow_and_update();
+                    (seen.is_ours, seen.parked().is_some(), seen.checkpoint.position)
+                };
+                if at >= position {
+                    return Ok(true);
+                }
+                if is_parked {
+                    return Ok(false);
+                }
+                if is_ours {
+                    // Who tells is gone only when the node is.
+                    let _ = standing.changed().await;
+                } else {
+                    let mut connection = self.pool.acquire().await?;
+                    let all = checkpoint::read(&mut connection, Schema::LIVE).await?;
+                    drop(connection);
+                    if all.iter().any(|(name, checkpoint)| name == view && checkpoint.position >= position) {
+                        return Ok(true);
+                    }
+                    sleep(LOOK_EVERY).await;
+                }
+            }
+        });
+        reached.await.unwrap_or(Ok(false))
+    }
+}
+
+/// Folds views on this node, those that no other does.
+pub struct Keeper {
+    direct: PgConnectOptions,
+    folding: PgPool,
+    tail: Tail,
+    reader: Reader,
+    standings: Vec<watch::Sender<Standing>>,
+}
+
+impl Keeper {
+    /// Of all views. `direct` is for the connection that holds the locks: it must be one of its own.
+    #[must_use]
+    pub fn new(pool: PgPool, direct: PgConnectOptions, tail: Tail, reader: Reader) -> (Self, Views) {
+        let standings: Vec<_> =
+            all(&reader).iter().map(|view| watch::Sender::new(Standing::new(view.name()))).collect();
+        let views = Views { pool, standings: standings.iter().map(watch::Sender::subscribe).collect() };
+        let folding = PgPoolOptions::new()
+            .max_connections(2)
+            .idle_timeout(Duration::from_secs(60))
+            .connect_lazy_with(direct.clone().options(FOLDING));
+        (Self { direct, folding, tail, reader, standings }, views)
+    }
+
+    /// Until it is told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let ended = tokio::select! {
+                ended = self.keep() => ended,
+                () = stop.cancelled() => return,
+            };
+            for standing in &self.standings {
+                standing.send_modify(|standing| standing.is_ours = false);
+            }
+            match ended {
+                Ok(()) => return,
+                Err(error) => warn!(error = format!("{error:#}"), "Failed to keep the views: trying again"),
+            }
+            tokio::select! {
+                () = sleep(Duration::from_secs(1)) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Until the log ends, or the connection does that holds the locks.
+    async fn keep(&self) -> Result<(), FoldError> {
+        let mut locks = PgConnection::connect_with(&self.direct).await?;
+        for view in all(&self.reader) {
+            checkpoint::begin(&mut locks, Schema::LIVE, view.name(), view.version()).await?;
+        }
+        // Dropped, it ends what it folds.
+        let mut folds = JoinSet::new();
+        let mut wanted = all(&self.reader);
+        loop {
+            let mut others = Vec::new();
+            for view in wanted {
+                if lock(&mut locks, view.name()).await? {
+                    let standing = self.standing(view.name()).clone();
+                    standing.send_modify(|standing| standing.is_ours = true);
+                    let (pool, tail) = (self.folding.clone(), self.tail.clone());
+                    folds.spawn(Folding { view, pool, tail, standing, at: Position::ZERO }.run());
+                } else {
+                    others.push(view);
+                }
+            }
+            wanted = others;
+            if !wanted.is_empty() {
+                self.look(&mut locks).await?;
+            }
+            let ended = async {
+                match folds.join_next().await {
+                    Some(Ok(ended)) => ended,
+                    Some(Err(panicked)) => {
+                        error!(%panicked, "A view's fold panicked");
+                        Err(FoldError::Overtaken)
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            let asking_again =
+                async { if wanted.is_empty() { std::future::pending().await } else { sleep(ASK_EVERY).await } };
+            tokio::select! {
+                ended = ended => return ended,
+                () = asking_again => {}
+            }
+        }
+    }
+
+    fn standing(&self, view: &str) -> &watch::Sender<Standing> {
+        self.standings.iter().find(|standing| standing.borrow().view == view).expect("every view has one")
+    }
+
+    /// How the views stand that others fold.
+    async fn look(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        for (view, checkpoint) in checkpoint::read(connection, Schema::LIVE).await? {
+            let Some(standing) = self.standings.iter().find(|standing| standing.borrow().view == view) else {
+                continue;
+            };
+            standing.send_if_modified(|standing| {
+                let is_news = !standing.is_ours && standing.checkpoint != checkpoint;
+                if is_news {
+                    standing.checkpoint = checkpoint;
+                }
+                is_news
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Takes a view's lock, if no other node has it.
+async fn lock(connection: &mut PgConnection, view: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtextextended('picloud view ' || $1, 0)) as "locked!""#, view)
+        .fetch_one(connection)
+        .await
+}
+
+/// A view while it is folded here.
+struct Folding {
+    view: Box<dyn View>,
+    pool: PgPool,
+    tail: Tail,
+    standing: watch::Sender<Standing>,
+    at: Position,
+}
+
+impl Folding {
+    async fn run(mut self) -> Result<(), FoldError> {
+        self.load().await?;
+        let mut follow = self.tail.follow(self.at);
+        let mut written = Instant::now();
+        loop {
+            match gather(&mut follow, written + PACE).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(events)) => {
+                    if !self.take(&events).await? {
+                        // From where it stands, once it is tried again.
+                        sleep(RETRY_PARKED).await;
+                        self.load().await?;
+                        follow = self.tail.follow(self.at);
+                    }
+                    written = Instant::now();
+                }
+                Err(ReadError::Database(error)) => return Err(error.into()),
+                Err(ReadError::Undecodable { position, source }) => {
+                    self.park(position, &format!("the event cannot be read: {source}")).await?;
+                    sleep(RETRY_PARKED).await;
+                }
+            }
+        }
+    }
+
+    /// Reads where it stands.
+    async fn load(&mut self) -> Result<(), FoldError> {
+        let mut connection = self.pool.acquire().await?;
+        let all = checkpoint::read(&mut connection, Schema::LIVE).await?;
+        let name = self.view.name();
+        let checkpoint = all.into_iter().find(|(view, _)| view == name).map(|(_, checkpoint)| checkpoint);
+        let checkpoint = checkpoint.unwrap_or_default();
+        self.at = checkpoint.position;
+        self.view.load(&mut connection, Schema::LIVE).await?;
+        self.standing.send_modify(|standing| standing.checkpoint = checkpoint);
+        Ok(())
+    }
+
+    /// Takes in what comes next; or stands still before what it cannot.
+    async fn take(&mut self, mut events: &[Recorded]) -> Result<bool, FoldError> {
+        let mut size = events.len();
+        while !events.is_empty() {
+            let (next, rest) = events.split_at(size.min(events.len()));
+            match self.commit(next).await {
+                Ok(()) => events = rest,
+                Err(error) if error.is_lasting() => {
+                    self.load().await?;
+                    if let [one] = next {
+                        self.park(one.position, &describe(&error)).await?;
+                        return Ok(false);
+                    }
+                    // Which one it is shows when they are fewer.
+                    size = next.len() / 2;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn commit(&mut self, events: &[Recorded]) -> Result<(), FoldError> {
+        let Some(last) = events.last() else { return Ok(()) };
+        let mut transaction = self.pool.begin().await?;
+        self.view.take(events, &mut transaction, Schema::LIVE).await?;
+        let (name, to) = (self.view.name(), last.position);
+        checkpoint::advance(&mut transaction, Schema::LIVE, name, self.at, to, last.at).await?;
+        transaction.commit().await?;
+        self.at = to;
+        self.stand(last.at, None);
+        Ok(())
+    }
+
+    async fn park(&self, position: Position, error: &str) -> Result<(), FoldError> {
+        let name = self.view.name();
+        if self.standing.borrow().parked().is_none() {
+            error!(view = name, log.position = %position, error, "The view `{name}` stands still: what it shows grows old");
+        }
+        let mut connection = self.pool.acquire().await?;
+        let since = checkpoint::park(&mut connection, Schema::LIVE, name, position, error).await?;
+        let parked = Parked { position, error: error.to_owned(), since };
+        self.standing.send_modify(|standing| standing.checkpoint.parked = Some(parked));
+        Ok(())
+    }
+
+    fn stand(&self, at: DateTime<Utc>, parked: Option<Parked>) {
+        self.standing.send_modify(|standing| {
+            if standing.checkpoint.parked.is_some() && parked.is_none() {
+                info!(view = standing.view, "The view `{}` goes on", standing.view);
+            }
+            standing.checkpoint.position = self.at;
+            standing.checkpoint.at = Some(at);
+            standing.checkpoint.parked = parked;
+        });
+    }
+}
+
+/// What an error says, its causes included.
+fn describe(error: &FoldError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text += &format!(": {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// What comes next: at once, when there was a pause; otherwise all that comes until it is time.
+async fn gather(follow: &mut Follow, until: Instant) -> Result<Option<Vec<Recorded>>, ReadError> {
+    let Some(mut events) = follow.next().await? else { return Ok(None) };
+    while events.len() < MOST {
+        match timeout_at(until, follow.next()).await {
+            Ok(Ok(Some(more))) => events.extend(more),
+            // What went wrong, or ends, shows again.
+            Ok(Ok(None) | Err(_)) | Err(_) => break,
+        }
+    }
+    Ok(Some(events))
+}

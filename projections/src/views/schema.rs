@@ -1,0 +1,87 @@
+//! Where the tables of views lie: those that are read from, and those that are built anew beside them.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// A schema with the tables of views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schema(&'static str);
+
+impl Schema {
+    /// What lists are read from.
+    pub const LIVE: Self = Self("views");
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+
+    /// A statement about `views.…`, here.
+    pub(super) fn sql(self, about_views: &str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(about_views.replace("views.", &format!("{}.", self.0)))
+    }
+}
+
+/// The segments of the log for which there are partitions.
+#[derive(Debug, Default)]
+pub(super) struct Segments(Vec<(i64, i64)>);
+
+impl Segments {
+    /// Makes sure that there are partitions of some tables up to a place in the log.
+    pub async fn reach(
+        &mut self,
+        connection: &mut PgConnection,
+        schema: Schema,
+        tables: &[&str],
+        position: i64,
+    ) -> Result<(), sqlx::Error> {
+        if self.0.last().is_some_and(|(_, high)| *high > position) {
+            return Ok(());
+        }
+        // What is gone from the log needs no place here.
+        let rows = sqlx::query!(
+            "select low, high from log.segments where low <= $1 and 'run' = any (classes) order by low",
+            position
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        for row in &rows {
+            for table in tables {
+                make_partition(connection, schema, table, row.low, row.high).await?;
+            }
+        }
+        self.0 = rows.into_iter().map(|row| (row.low, row.high)).collect();
+        Ok(())
+    }
+
+    /// Where the segment begins that a position lies in.
+    pub fn of(&self, position: i64) -> i64 {
+        let next = self.0.partition_point(|(low, _)| *low <= position);
+        next.checked_sub(1).map_or(0, |n| self.0[n].0)
+    }
+}
+
+/// Made as a table and then attached, as the log's own are: who reads the others meanwhile is not waited for.
+async fn make_partition(
+    connection: &mut PgConnection,
+    Schema(schema): Schema,
+    table: &str,
+    low: i64,
+    high: i64,
+) -> Result<(), sqlx::Error> {
+    let leaf = format!("{schema}.{table}_{low}");
+    let exists = sqlx::query_scalar!(r#"select to_regclass($1) is not null as "exists!""#, leaf)
+        .fetch_one(&mut *connection)
+        .await?;
+    if exists {
+        return Ok(());
+    }
+    let made = format!(
+        "create table {leaf} (like {schema}.{table} including all);
+        alter table {leaf} add constraint bounds check (position >= {low} and position < {high});
+        alter table {schema}.{table} attach partition {leaf} for values from ({low}) to ({high});
+        alter table {leaf} drop constraint bounds"
+    );
+    sqlx::raw_sql(AssertSqlSafe(made)).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Views on a real database: whatever the history, and however it is cut, the rows are the same.
+
+#![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use picloud_core::{
+    event::{
+        Actor, ActorKind, Event, FailureReason, app,
+        invocation::{Completed, Failed, Logged, Started},
+        kv,
+        outbox::{Cancelled, Delivered},
+    },
+    id::{AppId, InvocationId, NodeEpoch, OutboxId, RouteId, ScriptId, TriggerId, VersionId},
+    log::{NewEvent, Position, Recorded, read::Reader},
+    run::{InvocationType, LogLevel, LogLine},
+};
+use picloud_projections::views::{self, Schema, View};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree as _,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+use serde_json::value::RawValue;
+use sqlx::PgPool;
+
+/// The last positions of the log's first segment: what comes lies in two.
+const BEFORE: i64 = 999_900;
+
+/// Something that happens, in an app, to one of its runs.
+#[derive(Clone, Debug)]
+enum Step {
+    Begin { app: usize, script: usize, is_triggered: bool },
+    Log { run: usize, lines: Vec<(u8, String)>, dropped: u32 },
+    Complete { run: usize, duration_us: u64 },
+    Fail { run: usize, message: String, duration_us: u64 },
+    Set { app: usize },
+    Deliver { app: usize },
+    Cancel { app: usize },
+    Wait { seconds: i64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let words = || "[a-z ]{0,12}[0-9]{0,3}".prop_map(|text| format!("order {text}"));
+    prop_oneof![
+        6 => (0..3_usize, 0..3_usize, any::<bool>())
+            .prop_map(|(app, script, is_triggered)| Step::Begin { app, script, is_triggered }),
+        3 => (any::<usize>(), prop::collection::vec((0..5_u8, words()), 0..3), 0..2_u32)
+            .prop_map(|(run, lines, dropped)| Step::Log { run, lines, dropped }),
+        4 => (any::<usize>(), 0..3_000_000_u64).prop_map(|(run, duration_us)| Step::Complete { run, duration_us }),
+        2 => (any::<usize>(), words(), 0..3_000_000_u64)
+            .prop_map(|(run, message, duration_us)| Step::Fail { run, message, duration_us }),
+        1 => (0..3_usize).prop_map(|app| Step::Set { app }),
+        1 => (0..3_usize).prop_map(|app| Step::Deliver { app }),
+        1 => (0..3_usize).prop_map(|app| Step::Cancel { app }),
+        1 => (1..4_000_i64).prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+/// A log of these steps, in which runs end once, and some were begun before it.
+fn history(steps: &[Step]) -> Vec<Recorded> {
+    let apps: [AppId; 3] = std::array::from_fn(|_| AppId::generate());
+    let scripts: [(ScriptId, VersionId); 3] = std::array::from_fn(|_| (ScriptId::generate(), VersionId::generate()));
+    let (route, trigger, node) = (RouteId::generate(), TriggerId::generate(), NodeEpoch::generate());
+    let mut at = DateTime::<Utc>::from_timestamp(1_790_000_000, 0).unwrap();
+    let mut open: Vec<(InvocationId, AppId)> = vec![(InvocationId::generate(), apps[0])];
+    let mut log = Vec::new();
+    for step in steps {
+        at += TimeDelta::milliseconds(7);
+        let picked = |run: &usize| (!open.is_empty()).then(|| run % open.len());
+        let (app, event): (AppId, Event) = match step {
+            Step::Begin { app, script, is_triggered } => {
+                let (invocation, (script, version)) = (InvocationId::generate(), scripts[*script]);
+                open.push((invocation, apps[*app]));
+                let started = Started {
+                    invocation,
+                    script,
+                    version,
+                    invocation_type: if *is_triggered { InvocationType::Trigger } else { InvocationType::Http },
+                    route: (!is_triggered).then_some(route),
+                    trigger: is_triggered.then_some(trigger),
+                    item: is_triggered.then(OutboxId::generate),
+                    attempt: 1,
+                    node,
+                    recording: None,
+                };
+                (apps[*app], started.into())
+            }
+            Step::Log { run, lines, dropped } => {
+                let Some(n) = picked(run) else { continue };
+                let (invocation, app) = open[n];
+                let levels = [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];
+                let line = |(level, message): &(u8, String)| LogLine {
+                    level: levels[usize::from(*level)],
+                    after_us: 1,
+                    message: message.clone(),
+                    data: Some(RawValue::from_string(format!("{{\"said\":{message:?}}}")).unwrap()),
+                };
+                let lines = lines.iter().map(line).collect();
+                (app, Logged { invocation, lines, dropped: *dropped }.into())
+            }
+            Step::Complete { run, duration_us } => {
+                let Some(n) = picked(run) else { continue };
+                let (invocation, app) = open.remove(n);
+                let duration_us = *duration_us;
+                (
+                    app,
+                    Completed { invocation, status: 200, duration_us, operations: 3, runs: 1, recording: None }.into(),
+                )
+            }
+            Step::Fail { run, message, duration_us } => {
+                let Some(n) = picked(run) else { continue };
+                let (invocation, app) = open.remove(n);
+                let (reason, message, duration_us) = (FailureReason::Threw, message.clone(), *duration_us);
+                (app, Failed { invocation, reason, message, line: None, limit: None, duration_us, runs: 2 }.into())
+            }
+            Step::Set { app } => {
+                let (collection, key) = ("c".to_owned(), "k".to_owned());
+                let value = RawValue::from_string("1".to_owned()).unwrap();
+                (apps[*app], kv::Set { collection, key, value, expires_at: None }.into())
+            }
+            Step::Deliver { app } => {
+                let (item, invocation) = (OutboxId::generate(), InvocationId::generate());
+                (apps[*app], Delivered { item, attempt: 1, invocation }.into())
+            }
+            Step::Cancel { app } => (apps[*app], Cancelled { item: OutboxId::generate() }.into()),
+            Step::Wait { seconds } => {
+                at += TimeDelta::seconds(*seconds);
+                continue;
+            }
+        };
+        let actor = Actor { kind: ActorKind::ApiKey, id: Some("key_1".to_owned()), request_id: None, address: None };
+        let event = Arc::new(NewEvent::new(Some(app), &actor, event));
+        log.push(Recorded { position: Position(BEFORE).plus(log.len() + 1), at, event });
+    }
+    log
+}
+
+/// Puts events where they are looked up.
+async fn write(pool: &PgPool, log: &[Recorded]) {
+    for Recorded { position, at, event } in log {
+        sqlx::query(
+            "insert into log.events (position, id, at, app_id, kind, subject, data, actor, depth, class)
+            values ($1, $2, $3, $4, $5, $6, $7::json, $8::json, 0, $9)",
+        )
+        .bind(position.0)
+        .bind(event.id.uuid())
+        .bind(at)
+        .bind(event.app.map(AppId::uuid))
+        .bind(event.event.kind())
+        .bind(&event.subject)
+        .bind(&event.data)
+        .bind(&*event.actor_json)
+        .bind(event.event.class().as_str())
+        .execute(pool)
+        .await
+        .unwrap();
+    }
+}
+
+/// Folds a view from nothing; before each stretch whose number is in `forgets` it is loaded again, as by another node.
+async fn fold(
+    pool: &PgPool,
+    view: &mut dyn View,
+    stretches: &[&[Recorded]],
+    forgets: impl Fn(usize) -> bool,
+) -> Vec<String> {
+    for table in view.tables() {
+        sqlx::query(sqlx::AssertSqlSafe(format!("truncate views.{table}"))).execute(pool).await.unwrap();
+    }
+    for (n, stretch) in stretches.iter().enumerate() {
+        let mut transaction = pool.begin().await.unwrap();
+        if n == 0 || forgets(n) {
+            view.load(&mut transaction, Schema::LIVE).await.unwrap();
+        }
+        view.take(stretch, &mut transaction, Schema::LIVE).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+    let mut rows = Vec::new();
+    for table in view.tables() {
+        let sql = format!("select '{table} ' || t::text from views.{table} t order by 1");
+        rows.extend(sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await.unwrap());
+    }
+    rows
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_rows_of_a_view_follow_from_the_log_however_it_is_cut(pool: PgPool) {
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]));
+    let histories = (prop::collection::vec(step(), 60..160), prop::collection::vec(1..20_usize, 200), any::<u64>());
+    let reader = Reader::new(pool.clone());
+    let mut seen = 0;
+    for _ in 0..12 {
+        let (steps, cuts, forgets) = histories.new_tree(&mut runner).unwrap().current();
+        let log = history(&steps);
+        sqlx::query("truncate log.events").execute(&pool).await.unwrap();
+        write(&pool, &log).await;
+        let mut stretches = Vec::new();
+        let mut rest = &log[..];
+        for cut in cuts {
+            let (stretch, behind) = rest.split_at(cut.min(rest.len()));
+            stretches.extend((!stretch.is_empty()).then_some(stretch));
+            rest = behind;
+        }
+        for (mut whole, mut cut) in views::all(&reader).into_iter().zip(views::all(&reader)) {
+            let expected = fold(&pool, &mut *whole, &[&log], |_| false).await;
+            let rows = fold(&pool, &mut *cut, &stretches, |n| forgets >> (n % 64) & 1 == 1).await;
+            assert_eq!(rows, expected, "{} of {steps:?}", whole.name());
+            seen += expected.len();
+        }
+    }
+    assert!(seen > 1_000, "{seen} rows were compared");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_event_of_no_app_is_told_of_by_no_app(pool: PgPool) {
+    let reader = Reader::new(pool.clone());
+    let event = app::Created { app: AppId::generate(), slug: "shop".to_owned() };
+    let event = Arc::new(NewEvent::new(None, &Actor::SYSTEM, event));
+    let log = [Recorded { position: Position(1), at: Utc::now(), event }];
+    for mut view in views::all(&reader) {
+        let rows = fold(&pool, &mut *view, &[&log], |_| false).await;
+        assert_eq!(rows.len(), usize::from(view.name() == "activity"), "{rows:?}");
+    }
+}
