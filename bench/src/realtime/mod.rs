@@ -54,8 +54,8 @@ const SPREAD: usize = 1_000;
 /// Messages a second when it is not about how many there can be.
 const STEADY: u64 = 100;
 
-/// Who floods publishes over so many connections,
-const PUBLISHERS: usize = 16;
+/// Who floods publishes over so many connections: a publish is a durable commit, and fewer would mostly wait for the disk;
+const PUBLISHERS: usize = 64;
 
 /// and is at most so many deliveries ahead of who listens.
 const AHEAD: u64 = 100_000;

@@ -47,7 +47,6 @@ pub(super) struct Wanted {
     trigger: Option<TriggerId>,
     /// Whose calls: the id of an account or a key.
     principal: Option<String>,
-    invocation_type: Option<InvocationType>,
     status: Option<Status>,
     /// That took at least so many milliseconds.
     min_duration_ms: Option<u64>,
@@ -79,7 +78,6 @@ impl Wanted {
             route: self.route,
             trigger: self.trigger,
             actor: self.principal.clone(),
-            invocation_type: self.invocation_type,
             outcome: self.status.map(Into::into),
             slower_than_us: self.min_duration_ms.map(|ms| ms.saturating_mul(1_000)),
             words: self.q.clone(),

@@ -1,16 +1,19 @@
 //! Lists of runs.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 use picloud_core::{
     event::FailureReason,
     id::{AppId, InvocationId, OutboxId, RequestId, RouteId, ScriptId, TriggerId, VersionId},
-    log::Position,
+    log::{Position, read::Direction},
     run::InvocationType,
 };
 use sqlx::{PgPool, Postgres, QueryBuilder, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
+    counts::{Stretch, Way, stretches},
     fold::slowness,
     rows::{origin, word},
 };
@@ -31,8 +34,6 @@ pub struct Filter {
     pub trigger: Option<TriggerId>,
     /// in whose name: the id of an account or a key,
     pub actor: Option<String>,
-    /// why,
-    pub invocation_type: Option<InvocationType>,
     /// and what came of them.
     pub outcome: Option<Outcome>,
     /// That took at least so long, in microseconds.
@@ -56,7 +57,6 @@ impl Filter {
             route: None,
             trigger: None,
             actor: None,
-            invocation_type: None,
             outcome: None,
             slower_than_us: None,
             words: None,
@@ -150,55 +150,84 @@ pub enum How {
 const BEGAN: &str = "position, id, script, version, app_id, invocation_type, route, trigger, item, attempt, actor, request_id, \
     started_at";
 
+/// The columns in which a run ended.
+const ENDED: &str =
+    "ended_position, ended_at, duration_us, runs, http_status, operations, reason, message, line, over_limit";
+
+/// The same of a run that has not.
+const NOT_ENDED: &str = "null::bigint as ended_position, null::timestamptz as ended_at, null::bigint as duration_us, \
+    null::integer as runs, null::smallint as http_status, null::bigint as operations, null::text as reason, \
+    null::text as message, null::integer as line, null::text as over_limit";
+
 /// The runs of a part of a list.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> Result<Vec<Invocation>, sqlx::Error> {
-    let order = page.order();
-    if !filter.may_be_running() && !filter.may_have_ended() {
-        return Ok(Vec::new());
-    }
-    let limit = page.limit as i64;
-    let mut query = QueryBuilder::new("select * from (");
-    if filter.may_be_running() {
-        query.push(format!(
-            "(select {BEGAN}, null::bigint as ended_position, null::timestamptz as ended_at, null::bigint as duration_us, null::integer as runs,
-                null::smallint as http_status, null::bigint as operations, null::text as reason, null::text as message,
-                null::integer as line, null::text as over_limit
-            from views.running where "
-        ));
-        filter.began(&mut query);
-        page.between(&mut query);
-        query.push(format!(" order by position {order} limit ")).push_bind(limit).push(")");
-    }
+    // Those that run first: what ends meanwhile is found twice rather than not at all.
+    let running = if filter.may_be_running() { running(pool, filter, page).await? } else { Vec::new() };
+    let mut found = Vec::new();
     if filter.may_have_ended() {
-        if filter.may_be_running() {
-            query.push(" union all ");
-        }
-        let ended = format!(
-            "(select {BEGAN}, ended_position, ended_at, duration_us, runs, http_status, operations, reason, message, line, over_limit
-            from views.invocation where "
-        );
-        // Slow ones are found by what they are near to: each of these has its own order.
-        let doubled = filter.slower_than_us.map(slowness).filter(|doubled| *doubled > 0);
-        if let Some(doubled) = doubled {
-            query
-                .push("(select found.* from generate_series(")
-                .push_bind(doubled)
-                .push("::smallint, 64) as near (slowness)");
-            query.push(" cross join lateral ").push(&ended).push("slowness = near.slowness and ");
-        } else {
-            query.push(&ended);
-        }
-        filter.ended(&mut query);
-        page.between(&mut query);
-        query.push(format!(" order by position {order} limit ")).push_bind(limit).push(")");
-        if doubled.is_some() {
-            query.push(format!(" found order by position {order} limit ")).push_bind(limit).push(")");
+        for stretch in stretches(pool, filter, page).await? {
+            found.extend(ended(pool, filter, page, page.limit - found.len(), stretch).await?);
+            if found.len() >= page.limit {
+                break;
+            }
         }
     }
-    query.push(format!(") found order by position {order} limit ")).push_bind(limit);
+    // Behind those that have ended, and so left out if they have by now.
+    found.extend(running);
+    match page.direction {
+        Direction::Forward => found.sort_by_key(|run| run.position),
+        Direction::Backward => found.sort_by_key(|run| Reverse(run.position)),
+    }
+    found.dedup_by_key(|run| run.position);
+    found.truncate(page.limit);
+    Ok(found)
+}
+
+async fn running(pool: &PgPool, filter: &Filter, page: Page) -> Result<Vec<Invocation>, sqlx::Error> {
+    let mut query = QueryBuilder::new(format!("select {BEGAN}, {NOT_ENDED} from views.running where "));
+    filter.began(&mut query);
+    page.between(&mut query);
+    query.push(format!(" order by position {} limit ", page.order())).push_bind(page.limit as i64);
+    query.build().fetch_all(pool).await?.iter().map(decode).collect()
+}
+
+/// The first runs of a stretch of the log that match and have ended.
+async fn ended(
+    pool: &PgPool,
+    filter: &Filter,
+    page: Page,
+    limit: usize,
+    stretch: Stretch,
+) -> Result<Vec<Invocation>, sqlx::Error> {
+    let page = Page { after: Position(stretch.first - 1), up_to: Position(stretch.last), ..page };
+    let (order, limit) = (page.order(), limit as i64);
+    // Slow ones are found by what they are near to: each of these has its own order.
+    let doubled = filter.slower_than_us.map(slowness).filter(|doubled| *doubled > 0);
+    // All that match are found first, and then put in order.
+    let is_looked_up = doubled.is_none() && (stretch.way == Way::ByKeys || filter.words.is_some());
+    let mut query = QueryBuilder::new("");
+    if is_looked_up {
+        query.push("with found as materialized (");
+    } else if let Some(doubled) = doubled {
+        query.push("select found.* from generate_series(").push_bind(doubled);
+        query.push("::smallint, 64) as near (slowness) cross join lateral (");
+    }
+    query.push(format!("select {BEGAN}, {ENDED} from views.invocation where "));
+    filter.ended(&mut query);
+    page.between(&mut query);
+    if doubled.is_some() {
+        query.push(format!(" and slowness = near.slowness order by position {order} limit ")).push_bind(limit);
+        query.push(") found");
+    } else if is_looked_up {
+        if stretch.way == Way::ByKeys {
+            filter.looked_up(&mut query);
+        }
+        query.push(") select * from found");
+    }
+    query.push(format!(" order by position {order} limit ")).push_bind(limit);
     query.build().fetch_all(pool).await?.iter().map(decode).collect()
 }
 
@@ -207,15 +236,10 @@ pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> Result<Vec<Invo
 /// # Errors
 /// When the database cannot be asked.
 pub async fn find(pool: &PgPool, app: AppId, id: InvocationId) -> Result<Option<Invocation>, sqlx::Error> {
-    let mut query = QueryBuilder::<Postgres>::new(format!(
-        "select {BEGAN}, ended_position, ended_at, duration_us, runs, http_status, operations, reason, message, line, over_limit
-        from views.invocation where app_id = "
-    ));
+    let mut query =
+        QueryBuilder::<Postgres>::new(format!("select {BEGAN}, {ENDED} from views.invocation where app_id = "));
     query.push_bind(app.uuid()).push(" and id = ").push_bind(id.uuid());
-    query.push(format!(
-        " union all
-        select {BEGAN}, null, null, null, null, null, null, null, null, null, null from views.running where app_id = "
-    ));
+    query.push(format!(" union all select {BEGAN}, {NOT_ENDED} from views.running where app_id = "));
     query.push_bind(app.uuid()).push(" and id = ").push_bind(id.uuid());
     query.build().fetch_optional(pool).await?.as_ref().map(decode).transpose()
 }
@@ -227,6 +251,34 @@ impl Filter {
 
     const fn may_have_ended(&self) -> bool {
         !matches!(self.outcome, Some(Outcome::Running))
+    }
+
+    /// What it asks for of what is counted by, and indexed together.
+    pub(super) fn keys(&self) -> Vec<(&'static str, String)> {
+        let keys = [
+            ("script", self.script.map(|id| id.uuid().to_string())),
+            ("version", self.version.map(|id| id.uuid().to_string())),
+            ("route", self.route.map(|id| id.uuid().to_string())),
+            ("trigger", self.trigger.map(|id| id.uuid().to_string())),
+            ("actor", self.actor.clone()),
+        ];
+        keys.into_iter().filter_map(|(dimension, value)| Some((dimension, value?))).collect()
+    }
+
+    /// The same as the index of keys has it.
+    fn looked_up(&self, query: &mut QueryBuilder<Postgres>) {
+        let ids = [
+            self.script.map(Uuid::from),
+            self.version.map(Uuid::from),
+            self.route.map(Uuid::from),
+            self.trigger.map(Uuid::from),
+        ];
+        let ids: Vec<Uuid> = ids.into_iter().flatten().collect();
+        query.push(" and array[script, version, route, trigger, md5(actor)::uuid] @> (").push_bind(ids);
+        if let Some(actor) = &self.actor {
+            query.push(" || md5(").push_bind(actor.clone()).push(")::uuid");
+        }
+        query.push(")");
     }
 
     /// What has to hold of how a run began.
@@ -243,9 +295,6 @@ impl Filter {
         }
         if let Some(actor) = &self.actor {
             query.push(" and actor = ").push_bind(actor.clone());
-        }
-        if let Some(kind) = self.invocation_type {
-            query.push(" and invocation_type = ").push_bind(kind.as_str());
         }
         if let Some(since) = self.since {
             query.push(" and started_at >= ").push_bind(since);
@@ -287,11 +336,11 @@ fn decode(row: &PgRow) -> Result<Invocation, sqlx::Error> {
         actor: origin.actor,
         request_id: origin.request_id,
         started_at: origin.at,
-        end: ended(row)?,
+        end: end(row)?,
     })
 }
 
-fn ended(row: &PgRow) -> Result<Option<Ended>, sqlx::Error> {
+fn end(row: &PgRow) -> Result<Option<Ended>, sqlx::Error> {
     let Some(at) = row.try_get("ended_at")? else { return Ok(None) };
     let how = match row.try_get::<Option<&str>, _>("reason")? {
         None => How::Ok {
