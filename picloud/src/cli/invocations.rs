@@ -49,7 +49,7 @@ pub struct Ls {
     script: Option<String>,
     /// Only of this version
     #[arg(long, value_name = "VERSION")]
-    version: Option<String>,
+    of_version: Option<String>,
     /// Only through this route
     #[arg(long, value_name = "ROUTE")]
     route: Option<String>,
@@ -169,7 +169,7 @@ impl Ls {
     fn query(&self) -> Vec<(&'static str, String)> {
         let given = [
             ("script", self.script.clone()),
-            ("version", self.version.clone()),
+            ("version", self.of_version.clone()),
             ("route", self.route.clone()),
             ("trigger", self.trigger.clone()),
             ("principal", self.principal.clone()),

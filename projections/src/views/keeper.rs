@@ -274,7 +274,10 @@ impl Folding {
         while !events.is_empty() {
             let (next, rest) = events.split_at(size.min(events.len()));
             match self.commit(next).await {
-                Ok(()) => events = rest,
+                Ok(()) => {
+                    events = rest;
+                    size = size.saturating_mul(2);
+                }
                 Err(error) if error.is_lasting() => {
                     self.load().await?;
                     if let [one] = next {
@@ -298,7 +301,7 @@ impl Folding {
         checkpoint::advance(&mut transaction, Schema::LIVE, name, self.at, to, last.at).await?;
         transaction.commit().await?;
         self.at = to;
-        self.stand(last.at, None);
+        self.stand(last.at);
         Ok(())
     }
 
@@ -314,14 +317,14 @@ impl Folding {
         Ok(())
     }
 
-    fn stand(&self, at: DateTime<Utc>, parked: Option<Parked>) {
+    /// Says how far it is.
+    fn stand(&self, at: DateTime<Utc>) {
         self.standing.send_modify(|standing| {
-            if standing.checkpoint.parked.is_some() && parked.is_none() {
+            if standing.checkpoint.parked.take().is_some() {
                 info!(view = standing.view, "The view `{}` goes on", standing.view);
             }
             standing.checkpoint.position = self.at;
             standing.checkpoint.at = Some(at);
-            standing.checkpoint.parked = parked;
         });
     }
 }
