@@ -4,7 +4,7 @@
 -- Up to where a view has taken in the log.
 create table views.checkpoint (
     view text primary key,
-    -- Of its fold. Another one makes other rows: they are built anew.
+    -- Of the fold that made its rows: another one makes others.
     version integer not null,
     position bigint not null default 0,
     -- When the event there was committed.

@@ -204,6 +204,9 @@ impl Reader {
         let positions: Vec<i64> = positions.iter().map(|position| position.0).collect();
         let mut found = HashMap::new();
         for segment in self.segments_between(Position(first.0 - 1), *last).await? {
+            if !positions.iter().any(|position| (segment.low..segment.high).contains(position)) {
+                continue;
+            }
             for class in &segment.classes {
                 let sql = format!(
                     "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth

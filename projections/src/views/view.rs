@@ -12,7 +12,7 @@ pub trait View: Send + Sync {
     /// What it is called.
     fn name(&self) -> &'static str;
 
-    /// Of its fold. Whoever changes what rows come of the same events counts it up: what other versions made is built anew.
+    /// Of its fold, noted beside its checkpoint. Whoever changes what rows come of the same events counts it up.
     fn version(&self) -> i32;
 
     /// The tables it writes, and nobody else.
