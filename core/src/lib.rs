@@ -4,6 +4,7 @@
 //! speaks to PostgreSQL.
 
 pub mod capability;
+pub mod causes;
 pub mod event;
 pub mod http_exception;
 pub mod id;
@@ -19,5 +20,6 @@ pub mod retry;
 pub mod routing;
 pub mod run;
 pub mod schedule;
+pub mod seal;
 pub mod topic;
 pub mod trigger;

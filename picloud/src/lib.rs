@@ -4,6 +4,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod difference;
+pub mod direct;
 pub mod embedded;
 pub mod failure;
 pub mod logging;

@@ -23,6 +23,7 @@ pub mod outbox;
 pub mod queue;
 pub mod route;
 pub mod script;
+pub mod seal;
 pub mod session;
 pub mod topic;
 pub mod trigger;
@@ -33,12 +34,13 @@ mod tolerant;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use actor::{Actor, ActorKind};
 pub use invocation::FailureReason;
 
 /// How long a kind of event is kept; the log is partitioned by it. A kind never changes its class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// What was set up, by whom: kept for ever.
@@ -223,6 +225,7 @@ catalogue! {
     DeadLetterReplayed(dead_letter::Replayed) = "dead_letter.replayed", Config;
     DeadLetterResolved(dead_letter::Resolved) = "dead_letter.resolved", Config;
     DeadLetterHandlerEnded(dead_letter::HandlerEnded) = "dead_letter.handler_ended", Config;
+    SealSealed(seal::Sealed) = "seal.sealed", Config;
     CronFired(cron::Fired) = "cron.fired", Run;
     DeadLetterPurged(dead_letter::Purged) = "dead_letter.purged", Config;
     JobStarted(job::Started) = "job.started", Config;

@@ -68,6 +68,8 @@ pub struct DataKey {
     // XChaCha20: random nonces of 192 bits never meet, however many texts an app has.
     cipher: XChaCha20Poly1305,
     pub(super) cursor: Aes128,
+    /// What the key that signs seals is made of; only the instance's is used.
+    pub(super) seal_seed: Zeroizing<[u8; 32]>,
 }
 
 impl DataKey {
@@ -87,11 +89,13 @@ impl DataKey {
     }
 
     pub(super) fn new(id: DataKeyId, secret: &[u8; 32]) -> Self {
-        let mut cursor = Zeroizing::new([0_u8; 16]);
-        Hkdf::<Sha256>::new(None, secret)
-            .expand(b"picloud cursor v1", &mut *cursor)
-            .expect("16 bytes are a valid length for HKDF");
-        Self { id, cipher: XChaCha20Poly1305::new(secret.into()), cursor: Aes128::new((&*cursor).into()) }
+        let (mut cursor, mut seal_seed) = (Zeroizing::new([0_u8; 16]), Zeroizing::new([0_u8; 32]));
+        let derived = Hkdf::<Sha256>::new(None, secret);
+        for (label, key) in [(&b"picloud cursor v1"[..], &mut cursor[..]), (b"picloud seal v1", &mut seal_seed[..])] {
+            derived.expand(label, key).expect("16 and 32 bytes are valid lengths for HKDF");
+        }
+        let cipher = XChaCha20Poly1305::new(secret.into());
+        Self { id, cipher, cursor: Aes128::new((&*cursor).into()), seal_seed }
     }
 
     /// Names it.

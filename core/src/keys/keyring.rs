@@ -12,6 +12,7 @@ use super::{CannotOpen, DataKey, MasterKey, MasterKeyError, topic_keys::TopicKey
 use crate::{
     event::master_key::Rotated,
     id::{AppId, DataKeyId},
+    seal::SealKey,
 };
 
 /// Why a data key is not to be had.
@@ -74,6 +75,12 @@ impl Keyring {
     #[must_use]
     pub fn instance(&self) -> &Arc<DataKey> {
         &self.inner.instance
+    }
+
+    /// What the log's seals are signed with. A new master key leaves it as it is.
+    #[must_use]
+    pub fn seal_key(&self) -> SealKey {
+        SealKey::from_seed(&self.inner.instance.seal_seed)
     }
 
     /// An app's key; made when it has none yet. Callers ask for apps that exist: one whose key was erased would get another,

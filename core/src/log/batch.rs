@@ -150,7 +150,11 @@ impl<'a> Arrays<'a> {
                 }
                 Read::KvRange { .. } => self.holds_predicates = true,
                 // Checked beside the call, by the transaction that folds configuration.
-                Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } | Read::Owed { .. } => {}
+                Read::Config { .. }
+                | Read::DeadLetter { .. }
+                | Read::Cron { .. }
+                | Read::Owed { .. }
+                | Read::LastSeal { .. } => {}
             }
         }
     }

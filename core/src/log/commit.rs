@@ -177,6 +177,11 @@ pub enum Read {
         /// The head when it was looked at, or before.
         as_of: Position,
     },
+    /// The last seal of the log.
+    LastSeal {
+        /// Where it lies, [`Position::ZERO`] when there was none.
+        position: Position,
+    },
 }
 
 /// The right to write the outcome of an idempotent request.

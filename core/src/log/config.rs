@@ -36,6 +36,12 @@ pub(super) async fn is_fresh(
                 }
                 continue;
             }
+            Read::LastSeal { position } => {
+                if is_sealed_after(&mut *connection, *position, head).await? {
+                    return Ok(false);
+                }
+                continue;
+            }
             // Letters all at once, below; items are looked at before anything is appended, keys by the append.
             Read::DeadLetter { .. } | Read::Owed { .. } | Read::Kv { .. } | Read::KvRange { .. } => continue,
         };
@@ -44,7 +50,7 @@ pub(super) async fn is_fresh(
                 select from log.config
                 where position > $1 and position <= $2 and app_id is not distinct from $3
                     -- Kept like configuration, but nothing is set up differently by them.
-                    and kind not like 'dead\_letter.%' and kind not like 'job.%'
+                    and kind not like 'dead\_letter.%' and kind not like 'job.%' and kind not like 'seal.%'
             ) as "changed!""#,
             as_of.0,
             head.0,
@@ -57,6 +63,23 @@ pub(super) async fn is_fresh(
         }
     }
     dead_letters::are_unchanged(connection, reads).await
+}
+
+/// Whether somebody else has sealed the log since a seal.
+async fn is_sealed_after(
+    connection: &mut PgConnection,
+    position: Position,
+    head: Position,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (
+            select from log.config where position > $1 and position <= $2 and kind = 'seal.sealed'
+        ) as "sealed!""#,
+        position.0,
+        head.0
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Writes what an event changes of how things are set up. Other events pass by.
@@ -148,6 +171,7 @@ pub(super) async fn fold(
         | Event::InvocationJournaled(_)
         | Event::InvocationCompleted(_)
         | Event::InvocationFailed(_)
+        | Event::SealSealed(_)
         | Event::SessionOpened(_)
         | Event::SessionClosed(_) => Ok(()),
     }

@@ -54,7 +54,14 @@ impl Pending {
     pub fn concerns_config(&self) -> bool {
         self.commit.events.iter().any(|event| event.event.class() == Class::Config)
             || self.commit.reads.iter().any(|read| {
-                matches!(read, Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } | Read::Owed { .. })
+                matches!(
+                    read,
+                    Read::Config { .. }
+                        | Read::DeadLetter { .. }
+                        | Read::Cron { .. }
+                        | Read::Owed { .. }
+                        | Read::LastSeal { .. }
+                )
             })
     }
 

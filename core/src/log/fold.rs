@@ -211,6 +211,7 @@ impl<'a> Folded<'a> {
             | Event::MemberGranted(_)
             | Event::MemberRemoved(_)
             | Event::MasterKeyRotated(_)
+            | Event::SealSealed(_)
             | Event::SessionOpened(_)
             | Event::SessionClosed(_) => {}
         }

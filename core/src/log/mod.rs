@@ -26,10 +26,12 @@ pub mod read;
 mod recent;
 mod recorded;
 pub mod schema;
+mod sealer;
 mod settle;
 mod tail;
 mod triggers;
 mod trouble;
+pub mod verify;
 
 pub use broadcast::Broadcast;
 pub use commit::{
@@ -40,4 +42,5 @@ pub use handoff::{Handed, Handoff};
 pub use node::Node;
 pub use position::Position;
 pub use recorded::Recorded;
+pub use sealer::{Sealer, SealerParts, Seals};
 pub use tail::{Appended, Batch, Follow, Tail, TailHealth};

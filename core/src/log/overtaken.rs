@@ -18,7 +18,11 @@ pub(super) fn stale_in_memory(part: &[Pending], recent: &Recent) -> Vec<Refusal>
         let overtaken = |read: &Read| match read {
             Read::Kv { app, collection, key, .. } => written.contains(&(*app, collection.as_str(), key.as_str())),
             Read::KvRange { .. } => written.iter().any(|(app, collection, key)| covers(read, *app, collection, key)),
-            Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } | Read::Owed { .. } => false,
+            Read::Config { .. }
+            | Read::DeadLetter { .. }
+            | Read::Cron { .. }
+            | Read::Owed { .. }
+            | Read::LastSeal { .. } => false,
         };
         if pending.commit.reads.iter().any(|read| recent.is_stale(read) || overtaken(read)) {
             stale.push((index, Rejected::Stale));

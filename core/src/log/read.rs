@@ -12,6 +12,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use futures::{FutureExt as _, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
@@ -138,59 +139,42 @@ impl Reader {
         up_to: Position,
         limit: usize,
     ) -> Result<Vec<Recorded>, ReadError> {
-        match self.list_known(filter, direction, after, up_to, limit).await {
-            Err(ReadError::Database(error)) if is_undefined_table(&error) => {
-                self.forget_segments();
-                self.list_known(filter, direction, after, up_to, limit).await
+        self.in_segments(after, up_to, |mut segments| {
+            async move {
+                if direction == Direction::Backward {
+                    segments.reverse();
+                }
+                let mut found = Vec::new();
+                for segment in segments {
+                    if found.len() >= limit {
+                        break;
+                    }
+                    let Some(sql) = statement(&segment, filter, direction) else { continue };
+                    let (nouns, kinds): (Vec<&str>, Vec<&str>) =
+                        filter.kinds.iter().map(String::as_str).partition(|kind| !kind.contains('.'));
+                    let rows = sqlx::query(AssertSqlSafe(sql))
+                        .bind(after.0)
+                        .bind(up_to.0)
+                        .bind((limit - found.len()) as i64)
+                        .bind(filter.app.flatten().map(Uuid::from))
+                        .bind(kinds)
+                        .bind(nouns)
+                        .bind(&filter.subject)
+                        .bind(&filter.actor)
+                        .bind(filter.root)
+                        .bind(filter.since)
+                        .bind(filter.until)
+                        .fetch_all(&self.pool)
+                        .await?;
+                    for row in rows {
+                        found.push(decode(&row)?);
+                    }
+                }
+                Ok(found)
             }
-            listed => listed,
-        }
-    }
-
-    /// A leaf was dropped since its segment was looked up.
-    fn forget_segments(&self) {
-        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new([]);
-    }
-
-    async fn list_known(
-        &self,
-        filter: &Filter,
-        direction: Direction,
-        after: Position,
-        up_to: Position,
-        limit: usize,
-    ) -> Result<Vec<Recorded>, ReadError> {
-        let mut segments = self.segments_between(after, up_to).await?;
-        if direction == Direction::Backward {
-            segments.reverse();
-        }
-        let mut found = Vec::new();
-        for segment in segments {
-            if found.len() >= limit {
-                break;
-            }
-            let Some(sql) = statement(&segment, filter, direction) else { continue };
-            let (nouns, kinds): (Vec<&str>, Vec<&str>) =
-                filter.kinds.iter().map(String::as_str).partition(|kind| !kind.contains('.'));
-            let rows = sqlx::query(AssertSqlSafe(sql))
-                .bind(after.0)
-                .bind(up_to.0)
-                .bind((limit - found.len()) as i64)
-                .bind(filter.app.flatten().map(Uuid::from))
-                .bind(kinds)
-                .bind(nouns)
-                .bind(&filter.subject)
-                .bind(&filter.actor)
-                .bind(filter.root)
-                .bind(filter.since)
-                .bind(filter.until)
-                .fetch_all(&self.pool)
-                .await?;
-            for row in rows {
-                found.push(decode(&row)?);
-            }
-        }
-        Ok(found)
+            .boxed()
+        })
+        .await
     }
 
     /// The events at some places, as far as they are in the log.
@@ -201,47 +185,96 @@ impl Reader {
         let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else {
             return Ok(HashMap::new());
         };
-        let positions: Vec<i64> = positions.iter().map(|position| position.0).collect();
-        let mut found = HashMap::new();
-        for segment in self.segments_between(Position(first.0 - 1), *last).await? {
-            if !positions.iter().any(|position| (segment.low..segment.high).contains(position)) {
-                continue;
-            }
-            for class in &segment.classes {
-                let sql = format!(
-                    "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
-                    from log.{class}_{low} where position = any ($1)",
-                    low = segment.low
-                );
-                for row in sqlx::query(AssertSqlSafe(sql)).bind(&positions).fetch_all(&self.pool).await? {
-                    let recorded = decode(&row)?;
-                    found.insert(recorded.position, recorded);
+        let positions: &[i64] = &positions.iter().map(|position| position.0).collect::<Vec<_>>();
+        self.in_segments(Position(first.0 - 1), *last, |segments| async move {
+            let mut found = HashMap::new();
+            for segment in segments {
+                if !positions.iter().any(|position| (segment.low..segment.high).contains(position)) {
+                    continue;
+                }
+                for class in &segment.classes {
+                    let sql = format!(
+                        "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
+                        from log.{class}_{low} where position = any ($1)",
+                        low = segment.low
+                    );
+                    for row in sqlx::query(AssertSqlSafe(sql)).bind(positions).fetch_all(&self.pool).await? {
+                        let recorded = decode(&row)?;
+                        found.insert(recorded.position, recorded);
+                    }
                 }
             }
-        }
-        Ok(found)
+            Ok(found)
+        }.boxed())
+        .await
     }
 
-    /// An event by its id. Looks at the whole log, which has no index for it: for a person who asks, now and then.
+    /// Whether a place is the first of a segment: leaves begin there.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub(super) async fn is_segments_first(&self, position: Position) -> Result<bool, sqlx::Error> {
+        let segments = self.segments(position).await?;
+        Ok(segments.binary_search_by_key(&position.0, |segment| segment.low).is_ok())
+    }
+
+    /// An event by its id. The log has no index for it: it is looked for about where its id says it was made, then everywhere.
     ///
     /// # Errors
     /// When the database cannot be asked, or the event is not of this version's catalogue.
     pub async fn find(&self, id: EventId) -> Result<Option<Recorded>, ReadError> {
-        let row = sqlx::query(
-            "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
-            from log.events where id = $1",
-        )
-        .bind(id.uuid())
-        .fetch_optional(&self.pool)
-        .await?;
-        row.as_ref().map(decode).transpose()
+        let head = self.head().await?;
+        let (after, up_to) = self.made_about(id.ulid(), head).await?;
+        if let Some(found) = self.find_between(id, after, up_to).await? {
+            return Ok(Some(found));
+        }
+        self.find_between(id, Position::ZERO, head).await
+    }
+
+    async fn find_between(&self, id: EventId, after: Position, up_to: Position) -> Result<Option<Recorded>, ReadError> {
+        self.in_segments(after, up_to, |segments| {
+            async move {
+                for segment in segments {
+                    for class in &segment.classes {
+                        let sql = format!(
+                            "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor,
+                                cause, root, depth
+                            from log.{class}_{low} where id = $1 and position > $2 and position <= $3",
+                            low = segment.low
+                        );
+                        let query = sqlx::query(AssertSqlSafe(sql)).bind(id.uuid()).bind(after.0).bind(up_to.0);
+                        if let Some(row) = query.fetch_optional(&self.pool).await? {
+                            return Ok(Some(decode(&row)?));
+                        }
+                    }
+                }
+                Ok(None)
+            }
+            .boxed()
+        })
+        .await
     }
 
     fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    /// Those with events after one position up to another, oldest first.
+    /// Asks those with events after one position up to another, oldest first; once more when a leaf was dropped meanwhile.
+    async fn in_segments<'a, T>(
+        &self,
+        after: Position,
+        up_to: Position,
+        ask: impl Fn(Vec<Segment>) -> BoxFuture<'a, Result<T, ReadError>>,
+    ) -> Result<T, ReadError> {
+        match ask(self.segments_between(after, up_to).await?).await {
+            Err(ReadError::Database(error)) if is_undefined_table(&error) => {
+                *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new([]);
+                ask(self.segments_between(after, up_to).await?).await
+            }
+            answered => answered,
+        }
+    }
+
     async fn segments_between(&self, after: Position, up_to: Position) -> Result<Vec<Segment>, sqlx::Error> {
         let mut segments = self.segments(up_to).await?.to_vec();
         segments.retain(|segment| segment.low <= up_to.0 && segment.high > after.0 + 1);

@@ -112,7 +112,11 @@ impl Recent {
                         .any(|(_, written)| covers(read, written.app, &written.collection, &written.key))
             }
             // Decided in the transaction that folds configuration.
-            Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } | Read::Owed { .. } => false,
+            Read::Config { .. }
+            | Read::DeadLetter { .. }
+            | Read::Cron { .. }
+            | Read::Owed { .. }
+            | Read::LastSeal { .. } => false,
         }
     }
 }
@@ -127,9 +131,12 @@ pub(super) fn covers(read: &Read, app: AppId, collection: &str, key: &str) -> bo
                 && after.as_deref().is_none_or(|after| key > after)
                 && up_to.as_deref().is_none_or(|up_to| key <= up_to)
         }
-        Read::Kv { .. } | Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } | Read::Owed { .. } => {
-            false
-        }
+        Read::Kv { .. }
+        | Read::Config { .. }
+        | Read::DeadLetter { .. }
+        | Read::Cron { .. }
+        | Read::Owed { .. }
+        | Read::LastSeal { .. } => false,
     }
 }
 

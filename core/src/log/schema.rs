@@ -59,6 +59,24 @@ pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
     })
 }
 
+/// What the migrations say of a schema's tables and their indexes, in order: said of another, they are made there.
+#[must_use]
+pub fn statements_about(schema: &str) -> Vec<&'static str> {
+    let named = format!("{schema}.");
+    MIGRATIONS
+        .iter()
+        // In pieces that end with a line: what stands in the body of a function is none of it.
+        .flat_map(|migration| migration.sql.as_str().split(";\n"))
+        .filter(|statement| {
+            let said = statement.lines().find(|line| !line.starts_with("--") && !line.is_empty()).unwrap_or_default();
+            ["create table", "create index", "create unique index", "alter table"]
+                .iter()
+                .any(|begin| said.starts_with(begin))
+                && said.contains(&named)
+        })
+        .collect()
+}
+
 /// Which life of the log the database holds.
 ///
 /// # Errors

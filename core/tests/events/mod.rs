@@ -49,6 +49,7 @@ fn every_kind_has_an_example() {
 #[test]
 fn a_kind_never_changes_its_class() {
     let pinned = [
+        ("seal.sealed", Class::Config),
         ("script.paused", Class::Config),
         ("script.resumed", Class::Config),
         ("trigger.created", Class::Config),

@@ -11,6 +11,7 @@ mod node;
 mod outbox;
 mod partitions;
 mod schema;
+mod seals;
 mod settlement;
 mod tail;
 mod triggers;

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use crate::support::{TestNode, completed, created, event, set, started, value};
 
 /// Replaces the segments of a fresh database.
-async fn segments(database: &PgPool, sizes: &[i64]) {
+pub(super) async fn segments(database: &PgPool, sizes: &[i64]) {
     let lows: Vec<i64> =
         sqlx::query_scalar("delete from log.segments returning low").fetch_all(database).await.unwrap();
     for low in lows {

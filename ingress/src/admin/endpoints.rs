@@ -16,7 +16,7 @@ use super::{
         self,
         contract::{self, Contract},
     },
-    outbox, pages, queues, routes, scripts, session, subscribers, topics, triggers, views,
+    outbox, pages, queues, routes, scripts, seals, session, subscribers, topics, triggers, views,
 };
 
 /// What a caller must hold.
@@ -177,6 +177,12 @@ endpoints! {
     GET "/api/v1/admin/events", Instance(InstanceReadLog), events::list_instance;
     /// Streams the events of the whole instance.
     GET "/api/v1/admin/events/stream", Instance(InstanceReadLog), events::stream_instance;
+    /// Proves that an event is in the log.
+    /// What is answered can be checked without PiCloud, and holds when the event has been dropped.
+    GET "/api/v1/admin/events/{event}/proof", Instance(InstanceReadLog), seals::prove, or 404;
+    /// Shows the last seal of the log.
+    /// Kept elsewhere, it is an anchor for everything before it.
+    GET "/api/v1/admin/seals/last", Instance(InstanceReadLog), seals::last, or 404;
     /// Lists the views that lists are read from, and how far they follow the log.
     GET "/api/v1/admin/views", Instance(InstanceReadLog), views::list;
 

@@ -18,8 +18,7 @@ impl AdminPlane {
     /// a cursor is answered as it is.
     pub(super) async fn fresh(&self, view: &str, scope: &Scope, min_cursor: Option<&str>) -> Result<bool, Problem> {
         let Some(cursor) = min_cursor else {
-            let head = self.committer.head().max(self.tail.position());
-            return self.views.reach(view, head, USUALLY).await.map_err(|error| database(&error));
+            return self.views.reach(view, self.head(), USUALLY).await.map_err(|error| database(&error));
         };
         let position: Position = self.open(&scope.key, "min_cursor", cursor)?;
         if self.views.reach(view, position, FOR_A_CHANGE).await.map_err(|error| database(&error))? {

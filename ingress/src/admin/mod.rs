@@ -48,6 +48,7 @@ mod params;
 mod queues;
 mod routes;
 mod scripts;
+mod seals;
 mod session;
 mod span;
 mod stream;

@@ -72,10 +72,10 @@ pub(super) async fn open<T: Telling>(
     // A reconnecting EventSource repeats its first URL: where it got to is in the header.
     let given = headers.get("last-event-id").and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
     let (from, is_reset) = match given.or(after) {
-        None => (plane.now(), false),
+        None => (plane.head(), false),
         Some(cursor) => match plane.resume(&scope, cursor).await? {
             Some(position) => (position, false),
-            None => (plane.now(), true),
+            None => (plane.head(), true),
         },
     };
     let (sender, receiver) = mpsc::channel(BUFFER);
@@ -87,7 +87,7 @@ pub(super) async fn open<T: Telling>(
 
 impl AdminPlane {
     /// The end of the log as this node knows it. Its tail may still have to be told what the last commit has answered.
-    fn now(&self) -> Position {
+    pub(super) fn head(&self) -> Position {
         self.committer.head().max(self.tail.position())
     }
 
@@ -119,7 +119,7 @@ type Next = (Follow, Result<Option<Vec<Recorded>>, ReadError>);
 impl<T: Telling> Stream<T> {
     /// Ends when the reader goes, may not read any more, or the node stops.
     async fn run(mut self, from: Position, is_reset: bool) {
-        let head = self.plane.now().max(from);
+        let head = self.plane.head().max(from);
         // Whether the reader is still there is the only thing that can go wrong, and then there is nobody to tell.
         let _ = self.tell(from, is_reset, head).await;
     }

@@ -19,7 +19,7 @@ pub(super) struct ViewForm {
     position: Position,
     /// How many events it has yet to take in.
     behind: u64,
-    /// How old what it shows is.
+    /// How long ago that happened which it should show next, in milliseconds.
     lag_ms: i64,
     /// Whether the node that answers folds it.
     is_ours: bool,
@@ -38,13 +38,13 @@ struct ParkedForm {
 }
 
 pub(super) async fn list(State(plane): State<Plane>) -> Answer<Page<ViewForm>> {
-    let (head, now) = (plane.committer.head().max(plane.tail.position()), Utc::now());
+    let (head, now) = (plane.head(), Utc::now());
     let form = |standing: Standing| ViewForm {
         name: standing.view,
         version: standing.checkpoint.version,
         position: standing.checkpoint.position,
         behind: standing.behind(head),
-        lag_ms: standing.lag(head, now).num_milliseconds(),
+        lag_ms: standing.lag(now).num_milliseconds(),
         is_ours: standing.is_ours,
         parked: standing.checkpoint.parked.map(|Parked { position, error, since }| ParkedForm {
             position,

@@ -10,8 +10,10 @@ pub use super::{
     invocations::Invocations,
     jobs::Jobs,
     queues::Queues,
+    replay::Replay,
     topics::Topics,
     triggers::Triggers,
+    verify::{Seals, Verify},
 };
 use crate::manifest::RoutePattern;
 
@@ -124,6 +126,13 @@ pub enum Command {
     /// The key that all other keys are encrypted with
     #[command(subcommand)]
     MasterKey(MasterKey),
+    /// Make what lists are read from anew from the log, and compare
+    Replay(Replay),
+    /// Prove that the log is as it was written
+    Verify(Verify),
+    /// What proves the log: anchors, and proofs of single events
+    #[command(subcommand)]
+    Seals(Seals),
     /// Check this machine, and the server that commands would talk to
     Doctor,
     /// Print completions for a shell

@@ -30,10 +30,12 @@ mod path;
 mod print;
 mod prompt;
 mod queues;
+mod replay;
 mod routes;
 mod serve;
 mod topics;
 mod triggers;
+mod verify;
 
 use std::{collections::BTreeMap, ffi::OsString, process::ExitCode};
 
@@ -76,6 +78,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Invoke(arguments) => wait_for(invoke::run(&global, &arguments)),
         Command::Logs(arguments) => wait_for(logs::run(&global, &arguments)),
         Command::Invocations(command) => wait_for(invocations::run(&global, &command)),
+        Command::Replay(arguments) => wait_for(replay::run(&global, &arguments)),
+        Command::Verify(arguments) => wait_for(verify::run(&global, &arguments)),
+        Command::Seals(command) => wait_for(verify::seals(&global, &command)),
         Command::Errors(arguments) => wait_for(figures::errors(&global, &arguments)),
         Command::Metrics(arguments) => wait_for(figures::metrics(&global, &arguments)),
         Command::Events(arguments) => wait_for(events::run(&global, &arguments)),

@@ -29,6 +29,7 @@ pub use supervisor::Embedded;
 
 use layout::Layout;
 use lock::Lock;
+use postmaster::Postmaster;
 
 /// How long a server that turns us away may take to end.
 const LEAVES_WITHIN: Duration = Duration::from_secs(30);
@@ -60,6 +61,16 @@ impl Embedded {
             }
         };
         Ok(Self::supervise(cluster, postmaster, lock))
+    }
+
+    /// How to connect to the server of a data directory that a service has brought up, if there is one.
+    #[must_use]
+    pub fn running_in(data_dir: &Path) -> Option<PgConnectOptions> {
+        let pgdata = data_dir.canonicalize().ok()?.join("postgres");
+        let postmaster = Postmaster::running_in(&pgdata)?;
+        let options = connect::options(&postmaster.socket_dir, connect::DATABASE);
+        postmaster.abandon();
+        Some(options)
     }
 
     /// How to connect to it.

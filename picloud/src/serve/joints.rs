@@ -12,7 +12,7 @@ use picloud_core::{
     event::script::ScriptKind,
     id::{AppId, OutboxId},
     keys::Keyring,
-    log::{Committer, IdempotencyClaim, Node, Tail, TailHealth, idempotency},
+    log::{Committer, IdempotencyClaim, Node, Seals, Tail, TailHealth, idempotency},
     policy::Principal,
     routing::{HostMap, HostPattern, Pattern, Table},
 };
@@ -205,6 +205,7 @@ pub(super) struct NodeHealth {
     pub committer: Committer,
     pub tail: Tail,
     pub views: Views,
+    pub seals: Seals,
 }
 
 /// So far behind, what lists show is worth a warning.
@@ -226,9 +227,9 @@ impl Health for NodeHealth {
             TailHealth::Polling => readiness.degraded.push("polling instead of LISTEN".into()),
             TailHealth::Parked => readiness.degraded.push("an event of a newer version stops this node's tail".into()),
         }
-        let (head, now) = (self.tail.position(), Utc::now());
+        let now = Utc::now();
         for standing in self.views.standings() {
-            let lag = standing.lag(head, now);
+            let lag = standing.lag(now);
             if standing.parked().is_some() {
                 readiness
                     .degraded
@@ -236,6 +237,9 @@ impl Health for NodeHealth {
             } else if lag > TOO_OLD {
                 readiness.degraded.push(format!("the view `{}` is {} s behind", standing.view, lag.num_seconds()));
             }
+        }
+        if let Some(trouble) = self.seals.trouble() {
+            readiness.degraded.push(format!("the log is not sealed: {trouble}"));
         }
         readiness
     }

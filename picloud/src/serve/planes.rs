@@ -75,6 +75,7 @@ pub(super) fn serve(
         committer: platform.committer.clone(),
         tail: platform.tail.clone(),
         views: platform.views.clone(),
+        seals: platform.seals.clone(),
     });
     let versions = Versions {
         product: env!("CARGO_PKG_VERSION"),

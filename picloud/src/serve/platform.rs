@@ -12,7 +12,10 @@ use picloud_core::{
     event::Event,
     id::HistoryId,
     keys::{Keyring, MasterKey},
-    log::{Committer, CommitterConfig, Follow, Handoff, Node, Tail, partitions, read::Reader, schema},
+    log::{
+        Committer, CommitterConfig, Follow, Handoff, Node, Sealer, SealerParts, Seals, Tail, partitions, read::Reader,
+        schema,
+    },
 };
 use picloud_ingress::auth::Auth;
 use picloud_projections::{
@@ -72,6 +75,8 @@ pub struct Platform {
     pub setup: LiveSetup,
     /// How the views stand.
     pub views: Views,
+    /// How sealing goes.
+    pub seals: Seals,
     /// This start's right to write.
     pub node: Node,
     /// What recordings, outcomes and cursors are under.
@@ -90,6 +95,8 @@ pub struct Platform {
     stop_dispatching: CancellationToken,
     working: JoinHandle<()>,
     stop_working: CancellationToken,
+    sealing: JoinHandle<()>,
+    stop_sealing: CancellationToken,
     viewing: JoinHandle<()>,
     stop_viewing: CancellationToken,
     keeping_house: JoinHandle<()>,
@@ -132,7 +139,19 @@ impl Platform {
         let (handoff, handed) = Handoff::new(Arc::clone(&places));
         let claims = PgPoolOptions::new().max_connections(2).connect_lazy_with(direct.clone().options(CLAIMS));
         let (committer, committing) =
-            Committer::start(direct, node.epoch(), CommitterConfig::default(), appended, Some(handoff.clone()));
+            Committer::start(direct.clone(), node.epoch(), CommitterConfig::default(), appended, Some(handoff.clone()));
+        let (sealer, seals) = Sealer::new(SealerParts {
+            database: database.clone(),
+            direct,
+            committer: committer.clone(),
+            tail: tail.clone(),
+            reader: reader.clone(),
+            node,
+            history,
+            key: Arc::new(keyring.seal_key()),
+        });
+        let stop_sealing = CancellationToken::new();
+        let sealing = tokio::spawn(sealer.run(stop_sealing.clone()));
         let (setup, _) =
             LiveSetup::start(database.clone(), &tail).await.context("failed to read how apps are set up")?;
         let auth = Auth::start(&database, &keyring, &tail).context("failed to start the thread for passwords")?;
@@ -190,6 +209,7 @@ impl Platform {
             reader,
             setup,
             views,
+            seals,
             node,
             keyring,
             history,
@@ -202,6 +222,8 @@ impl Platform {
             stop_dispatching,
             working,
             stop_working,
+            sealing,
+            stop_sealing,
             viewing,
             stop_viewing,
             keeping_house,
@@ -227,6 +249,11 @@ impl Platform {
         let _ = self.scheduling.await;
         if timeout_at(deadline.into(), self.working).await.is_err() {
             warn!("Stopped in the midst of a job: another node goes on with it");
+        }
+        self.stop_sealing.cancel();
+        // What is there is sealed, if the database lets it.
+        if timeout_at(deadline.into(), self.sealing).await.is_err() {
+            warn!("Stopped before the log's end was sealed: it is when a node is started again");
         }
         self.committer.close();
         if self.committing.await.is_err() {

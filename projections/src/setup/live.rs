@@ -81,6 +81,8 @@ impl Changed {
         let mut changed = Self::default();
         for recorded in events.iter().filter(|recorded| recorded.event.event.class() == Class::Config) {
             match (&recorded.event.event, recorded.event.app) {
+                // Nobody decides anything by them.
+                (Event::SealSealed(_), _) => {}
                 (Event::ApiKeyMinted(_) | Event::ApiKeyRevoked(_), _) => changed.keys = true,
                 (
                     Event::DeadLetterCreated(_)

@@ -11,6 +11,8 @@ use super::{FoldError, Schema};
 pub struct Checkpoint {
     /// Of the fold that made its rows.
     pub version: i32,
+    /// How often it was built anew.
+    pub built: i32,
     /// The last event it has taken in.
     pub position: Position,
     /// When that was committed.
@@ -51,7 +53,7 @@ pub(super) async fn read(
     schema: Schema,
 ) -> Result<Vec<(String, Checkpoint)>, sqlx::Error> {
     let rows = sqlx::query(schema.sql(
-        "select view, version, position, at, parked_position, parked_error, parked_at from views.checkpoint order by view",
+        "select view, version, built, position, at, parked_position, parked_error, parked_at from views.checkpoint order by view",
     ))
     .fetch_all(connection)
     .await?;
@@ -69,10 +71,54 @@ fn decode(row: &PgRow) -> Result<Checkpoint, sqlx::Error> {
     };
     Ok(Checkpoint {
         version: row.try_get("version")?,
+        built: row.try_get("built")?,
         position: Position(row.try_get("position")?),
         at: row.try_get("at")?,
         parked,
     })
+}
+
+/// That of a view.
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    schema: Schema,
+    view: &str,
+) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let all = read(connection, schema).await?;
+    Ok(all.into_iter().find(|(name, _)| name == view).map(|(_, checkpoint)| checkpoint))
+}
+
+/// Where it stands; until the end of the transaction nobody moves it.
+pub(super) async fn lock(connection: &mut PgConnection, schema: Schema, view: &str) -> Result<Position, sqlx::Error> {
+    let row = sqlx::query(schema.sql("select position from views.checkpoint where view = $1 for update"))
+        .bind(view)
+        .fetch_optional(connection)
+        .await?;
+    row.map_or(Ok(Position::ZERO), |row| Ok(Position(row.try_get("position")?)))
+}
+
+/// Puts it where a view that was built anew stands.
+pub(super) async fn replace(
+    connection: &mut PgConnection,
+    schema: Schema,
+    view: &str,
+    version: i32,
+    position: Position,
+    at: Option<DateTime<Utc>>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(schema.sql(
+        "insert into views.checkpoint as c (view, version, position, at, built) values ($1, $2, $3, $4, 1)
+        on conflict (view) do update
+        set version = $2, position = $3, at = $4, built = c.built + 1,
+            parked_position = null, parked_error = null, parked_at = null",
+    ))
+    .bind(view)
+    .bind(version)
+    .bind(position.0)
+    .bind(at)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Moves it on, in the transaction of the rows that go with it.
@@ -80,19 +126,20 @@ pub(super) async fn advance(
     connection: &mut PgConnection,
     schema: Schema,
     view: &str,
-    from: Position,
+    (built, from): (i32, Position),
     to: Position,
     at: DateTime<Utc>,
 ) -> Result<(), FoldError> {
     let moved = sqlx::query(schema.sql(
         "update views.checkpoint
         set position = $3, at = $4, parked_position = null, parked_error = null, parked_at = null
-        where view = $1 and position = $2",
+        where view = $1 and position = $2 and built = $5",
     ))
     .bind(view)
     .bind(from.0)
     .bind(to.0)
     .bind(at)
+    .bind(built)
     .execute(connection)
     .await?;
     if moved.rows_affected() == 0 { Err(FoldError::Overtaken) } else { Ok(()) }

@@ -1,11 +1,14 @@
 //! Who folds views: of all nodes one, for each view, as long as it holds the view's lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use picloud_core::log::{
-    Follow, Position, Recorded, Tail,
-    read::{ReadError, Reader},
+use picloud_core::{
+    causes::with_causes,
+    log::{
+        Follow, Position, Recorded, Tail,
+        read::{ReadError, Reader},
+    },
 };
 use sqlx::{
     Connection as _, PgConnection, PgPool,
@@ -22,6 +25,7 @@ use tracing::{error, info, warn};
 use super::{
     Schema, Standing, View, all,
     checkpoint::{self, Parked},
+    rebuild::{RebuildError, rebuild},
     view::FoldError,
 };
 
@@ -163,7 +167,7 @@ impl Keeper {
                     let standing = self.standing(view.name()).clone();
                     standing.send_modify(|standing| standing.is_ours = true);
                     let (pool, tail) = (self.folding.clone(), self.tail.clone());
-                    folds.spawn(Folding { view, pool, tail, standing, at: Position::ZERO }.run());
+                    folds.spawn(Folding { view, pool, tail, standing, at: Position::ZERO, built: 0 }.run());
                 } else {
                     others.push(view);
                 }
@@ -196,15 +200,27 @@ impl Keeper {
     }
 
     /// How the views stand that others fold.
-    async fn look(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        for (view, checkpoint) in checkpoint::read(connection, Schema::LIVE).await? {
+    async fn look(&self, connection: &mut PgConnection) -> Result<(), FoldError> {
+        let checkpoints = checkpoint::read(connection, Schema::LIVE).await?;
+        // What each has to take in next: an event that is not there yet, for those that have taken in all.
+        let nexts: Vec<Position> = checkpoints.iter().map(|(_, checkpoint)| checkpoint.position.plus(1)).collect();
+        let waiting = match self.reader.at(&nexts).await {
+            Ok(waiting) => waiting,
+            // That parks the view, which tells more.
+            Err(ReadError::Undecodable { .. }) => HashMap::new(),
+            Err(ReadError::Database(error)) => return Err(error.into()),
+        };
+        for ((view, checkpoint), next) in checkpoints.into_iter().zip(nexts) {
             let Some(standing) = self.standings.iter().find(|standing| standing.borrow().view == view) else {
                 continue;
             };
+            let behind_since = waiting.get(&next).map(|recorded| recorded.at);
             standing.send_if_modified(|standing| {
-                let is_news = !standing.is_ours && standing.checkpoint != checkpoint;
+                let is_news =
+                    !standing.is_ours && (standing.checkpoint != checkpoint || standing.behind_since != behind_since);
                 if is_news {
                     standing.checkpoint = checkpoint;
+                    standing.behind_since = behind_since;
                 }
                 is_news
             });
@@ -227,17 +243,24 @@ struct Folding {
     tail: Tail,
     standing: watch::Sender<Standing>,
     at: Position,
+    /// How often it was built anew, as of when it was loaded.
+    built: i32,
 }
 
 impl Folding {
     async fn run(mut self) -> Result<(), FoldError> {
         self.load().await?;
+        while self.is_of_another_version() {
+            self.renew().await?;
+            self.load().await?;
+        }
         let mut follow = self.tail.follow(self.at);
         let mut written = Instant::now();
         loop {
             match gather(&mut follow, written + PACE).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(events)) => {
+                    self.note_waiting(&events);
                     if !self.take(&events).await? {
                         // From where it stands, once it is tried again.
                         sleep(RETRY_PARKED).await;
@@ -255,14 +278,39 @@ impl Folding {
         }
     }
 
+    fn is_of_another_version(&self) -> bool {
+        self.standing.borrow().checkpoint.version != self.view.version()
+    }
+
+    /// Builds it anew: its rows were made by a fold that this version of PiCloud has another for. What there is is read from
+    /// meanwhile.
+    async fn renew(&self) -> Result<(), FoldError> {
+        let name = self.view.name();
+        info!(view = name, "The view `{name}` is built anew: this version makes other rows of the log");
+        match rebuild(&self.pool, &[name.to_owned()], true, |_| {}).await {
+            Ok(_) => {
+                info!(view = name, "The view `{name}` was built anew");
+                Ok(())
+            }
+            Err(RebuildError::UnderWay | RebuildError::Unknown { .. }) => {
+                sleep(RETRY_PARKED).await;
+                Ok(())
+            }
+            Err(RebuildError::Database(error)) => Err(error.into()),
+            Err(RebuildError::Log(error)) => Err(error.into()),
+            Err(error @ RebuildError::Fold { after, .. }) => {
+                self.park(after.plus(1), &with_causes(&error)).await?;
+                sleep(RETRY_PARKED).await;
+                Ok(())
+            }
+        }
+    }
+
     /// Reads where it stands.
     async fn load(&mut self) -> Result<(), FoldError> {
         let mut connection = self.pool.acquire().await?;
-        let all = checkpoint::read(&mut connection, Schema::LIVE).await?;
-        let name = self.view.name();
-        let checkpoint = all.into_iter().find(|(view, _)| view == name).map(|(_, checkpoint)| checkpoint);
-        let checkpoint = checkpoint.unwrap_or_default();
-        self.at = checkpoint.position;
+        let checkpoint = checkpoint::find(&mut connection, Schema::LIVE, self.view.name()).await?.unwrap_or_default();
+        (self.at, self.built) = (checkpoint.position, checkpoint.built);
         self.view.load(&mut connection, Schema::LIVE).await?;
         self.standing.send_modify(|standing| standing.checkpoint = checkpoint);
         Ok(())
@@ -275,13 +323,14 @@ impl Folding {
             let (next, rest) = events.split_at(size.min(events.len()));
             match self.commit(next).await {
                 Ok(()) => {
+                    self.note_waiting(rest);
                     events = rest;
                     size = size.saturating_mul(2);
                 }
                 Err(error) if error.is_lasting() => {
                     self.load().await?;
                     if let [one] = next {
-                        self.park(one.position, &describe(&error)).await?;
+                        self.park(one.position, &with_causes(&error)).await?;
                         return Ok(false);
                     }
                     // Which one it is shows when they are fewer.
@@ -298,7 +347,7 @@ impl Folding {
         let mut transaction = self.pool.begin().await?;
         self.view.take(events, &mut transaction, Schema::LIVE).await?;
         let (name, to) = (self.view.name(), last.position);
-        checkpoint::advance(&mut transaction, Schema::LIVE, name, self.at, to, last.at).await?;
+        checkpoint::advance(&mut transaction, Schema::LIVE, name, (self.built, self.at), to, last.at).await?;
         transaction.commit().await?;
         self.at = to;
         self.stand(last.at);
@@ -327,17 +376,12 @@ impl Folding {
             standing.checkpoint.at = Some(at);
         });
     }
-}
 
-/// What an error says, its causes included.
-fn describe(error: &FoldError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text += &format!(": {next}");
-        cause = next.source();
+    /// Says since when it is behind with what it has yet to take in.
+    fn note_waiting(&self, events: &[Recorded]) {
+        let since = events.first().map(|recorded| recorded.at);
+        self.standing.send_modify(|standing| standing.behind_since = since);
     }
-    text
 }
 
 /// What comes next: at once, when there was a pause; otherwise all that comes until it is time.

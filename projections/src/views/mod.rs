@@ -19,6 +19,7 @@ pub mod logs;
 pub mod metrics;
 mod origins;
 mod page;
+pub mod rebuild;
 mod schema;
 mod standing;
 mod view;

@@ -1,5 +1,6 @@
 //! Where the tables of views lie: those that are read from, and those that are built anew beside them.
 
+use picloud_core::log::schema::statements_about;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 /// A schema with the tables of views.
@@ -9,6 +10,44 @@ pub struct Schema(&'static str);
 impl Schema {
     /// What lists are read from.
     pub const LIVE: Self = Self("views");
+
+    /// Where views are built anew.
+    pub(super) const NEXT: Self = Self("views_next");
+
+    /// Makes the tables of all views, as the migrations leave them, whatever became of those that are read from.
+    pub(super) async fn make(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.drop(&mut *connection).await?;
+        let mut made = format!("create schema {};", self.0);
+        for statement in statements_about(Self::LIVE.0) {
+            made += &format!("{};", statement.replace("views.", &format!("{}.", self.0)));
+        }
+        sqlx::raw_sql(AssertSqlSafe(made)).execute(connection).await?;
+        Ok(())
+    }
+
+    pub(super) async fn drop(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let dropped = format!("drop schema if exists {} cascade", self.0);
+        sqlx::raw_sql(AssertSqlSafe(dropped)).execute(connection).await?;
+        Ok(())
+    }
+
+    /// Puts a table, with its partitions, in the place of the one that is read from.
+    pub(super) async fn put_live(self, connection: &mut PgConnection, table: &str) -> Result<(), sqlx::Error> {
+        let (from, to) = (self.0, Self::LIVE.0);
+        let partitions = sqlx::query_scalar!(
+            r#"select c.relname::text as "name!" from pg_inherits i join pg_class c on c.oid = i.inhrelid
+            where i.inhparent = to_regclass($1)"#,
+            format!("{from}.{table}")
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut moved = format!("drop table if exists {to}.{table};");
+        for name in partitions.iter().map(String::as_str).chain([table]) {
+            moved += &format!("alter table {from}.{name} set schema {to};");
+        }
+        sqlx::raw_sql(AssertSqlSafe(moved)).execute(connection).await?;
+        Ok(())
+    }
 
     /// Its name.
     #[must_use]

@@ -12,13 +12,15 @@ pub struct Standing {
     pub view: &'static str,
     /// Up to where it has taken in the log, when that was last looked at.
     pub checkpoint: Checkpoint,
+    /// Since when there is something that it has not taken in; none, when there was nothing at the last look.
+    pub behind_since: Option<DateTime<Utc>>,
     /// Whether this node folds it.
     pub is_ours: bool,
 }
 
 impl Standing {
     pub(super) fn new(view: &'static str) -> Self {
-        Self { view, checkpoint: Checkpoint::default(), is_ours: false }
+        Self { view, checkpoint: Checkpoint::default(), behind_since: None, is_ours: false }
     }
 
     /// Why it stands still.
@@ -33,12 +35,9 @@ impl Standing {
         u64::try_from(head.0 - self.checkpoint.position.0).unwrap_or(0)
     }
 
-    /// How old what it shows is; nothing, when it has taken in all there is.
+    /// How long ago that happened which it should show next; nothing, when it shows all there is.
     #[must_use]
-    pub fn lag(&self, head: Position, now: DateTime<Utc>) -> TimeDelta {
-        match self.checkpoint.at {
-            Some(at) if self.behind(head) > 0 => (now - at).max(TimeDelta::zero()),
-            _ => TimeDelta::zero(),
-        }
+    pub fn lag(&self, now: DateTime<Utc>) -> TimeDelta {
+        self.behind_since.map_or(TimeDelta::zero(), |since| (now - since).max(TimeDelta::zero()))
     }
 }

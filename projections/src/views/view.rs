@@ -62,7 +62,7 @@ impl FoldError {
 }
 
 /// Data that does not fit (22), broken constraints (23), tables that are not as they should be (42), limits passed (54).
-fn is_lasting(error: &sqlx::Error) -> bool {
+pub(super) fn is_lasting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             error.code().is_some_and(|code| ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class)))

@@ -320,7 +320,11 @@ fn keys(turns: &Turns, reads: &[Read]) -> HashSet<Key> {
         Read::Kv { app, collection, .. } | Read::KvRange { app, collection, .. } => {
             Some(turns.key(&(app, "kv", collection)))
         }
-        Read::Config { .. } | Read::DeadLetter { .. } | Read::Cron { .. } | Read::Owed { .. } => None,
+        Read::Config { .. }
+        | Read::DeadLetter { .. }
+        | Read::Cron { .. }
+        | Read::Owed { .. }
+        | Read::LastSeal { .. } => None,
     };
     reads.iter().filter_map(of).collect()
 }

@@ -16,7 +16,12 @@ use crate::{
 pub(super) async fn are_unchanged(connection: &mut PgConnection, reads: &[Read]) -> Result<bool, sqlx::Error> {
     let seen = reads.iter().filter_map(|read| match read {
         Read::DeadLetter { dead_letter, version } => Some((dead_letter.uuid(), version.0)),
-        Read::Kv { .. } | Read::KvRange { .. } | Read::Config { .. } | Read::Cron { .. } | Read::Owed { .. } => None,
+        Read::Kv { .. }
+        | Read::KvRange { .. }
+        | Read::Config { .. }
+        | Read::Cron { .. }
+        | Read::Owed { .. }
+        | Read::LastSeal { .. } => None,
     });
     let (letters, versions): (Vec<Uuid>, Vec<i64>) = seen.unzip();
     if letters.is_empty() {

@@ -1,9 +1,10 @@
 //! What was published, by an index of its own: whoever comes back reads on where it stopped, however much else there was.
 
 use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{ReadError, Reader, Segment, is_undefined_table};
+use super::{ReadError, Reader, Segment};
 use crate::{
     event::{Class, Undecodable, message},
     id::AppId,
@@ -33,46 +34,36 @@ impl Reader {
         up_to: Position,
         limit: usize,
     ) -> Result<Vec<Published>, ReadError> {
-        match self.published_known(app, after, up_to, limit).await {
-            Err(ReadError::Database(error)) if is_undefined_table(&error) => {
-                self.forget_segments();
-                self.published_known(app, after, up_to, limit).await
+        self.in_segments(after, up_to, |segments| {
+            async move {
+                let mut found = Vec::new();
+                for segment in segments {
+                    if found.len() >= limit {
+                        break;
+                    }
+                    let Some(sql) = statement(&segment) else { continue };
+                    let rows = sqlx::query(AssertSqlSafe(sql))
+                        .bind(app.uuid())
+                        .bind(after.0)
+                        .bind(up_to.0)
+                        .bind((limit - found.len()) as i64)
+                        .fetch_all(self.pool())
+                        .await?;
+                    for row in rows {
+                        let position = Position(row.try_get("position")?);
+                        let read = serde_json::from_str(row.try_get("data")?);
+                        let message = read.map_err(|source| ReadError::Undecodable {
+                            position,
+                            source: Undecodable::Data { kind: "message.published", source },
+                        })?;
+                        found.push(Published { position, at: row.try_get("at")?, message });
+                    }
+                }
+                Ok(found)
             }
-            found => found,
-        }
-    }
-
-    async fn published_known(
-        &self,
-        app: AppId,
-        after: Position,
-        up_to: Position,
-        limit: usize,
-    ) -> Result<Vec<Published>, ReadError> {
-        let mut found = Vec::new();
-        for segment in self.segments_between(after, up_to).await? {
-            if found.len() >= limit {
-                break;
-            }
-            let Some(sql) = statement(&segment) else { continue };
-            let rows = sqlx::query(AssertSqlSafe(sql))
-                .bind(app.uuid())
-                .bind(after.0)
-                .bind(up_to.0)
-                .bind((limit - found.len()) as i64)
-                .fetch_all(self.pool())
-                .await?;
-            for row in rows {
-                let position = Position(row.try_get("position")?);
-                let read = serde_json::from_str(row.try_get("data")?);
-                let message = read.map_err(|source| ReadError::Undecodable {
-                    position,
-                    source: Undecodable::Data { kind: "message.published", source },
-                })?;
-                found.push(Published { position, at: row.try_get("at")?, message });
-            }
-        }
-        Ok(found)
+            .boxed()
+        })
+        .await
     }
 }
 

@@ -1,7 +1,11 @@
 //! From a time to a place in the log.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt as _;
 use sqlx::AssertSqlSafe;
+use ulid::Ulid;
 
 use super::{Direction, Filter, ReadError, Reader, decode};
 use crate::{
@@ -13,7 +17,7 @@ use crate::{
 /// So few events are looked through rather than searched.
 const NEAR_ENOUGH: i64 = 1_000;
 
-/// By how much the clock of a node may be ahead of the database's before a run is searched for in the whole log.
+/// By how much the clock of a node may differ from the database's before what it named is searched for in the whole log.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 impl Reader {
@@ -36,6 +40,14 @@ impl Reader {
         Ok((Position(before), Position(after)))
     }
 
+    /// Between which places lies what was committed about when an id was made.
+    pub(super) async fn made_about(&self, id: Ulid, head: Position) -> Result<(Position, Position), ReadError> {
+        let made = DateTime::<Utc>::from(id.datetime());
+        let (after, _) = self.around(made - CLOCKS_DIFFER, head).await?;
+        let (_, up_to) = self.around(made + CLOCKS_DIFFER, head).await?;
+        Ok((after, up_to))
+    }
+
     /// How runs began, of which something was met at a place or before it. Those that are not in the log are left out.
     ///
     /// # Errors
@@ -47,40 +59,50 @@ impl Reader {
         let mut found = self.beginnings_between(runs, near, met).await?;
         if found.len() < runs.len() {
             // Named by a node whose clock was further ahead.
-            found.extend(self.beginnings_between(runs, Position::ZERO, near).await?);
+            let there: HashSet<&str> = found.iter().map(|recorded| &*recorded.event.subject).collect();
+            let missing: Vec<_> = runs.iter().filter(|run| !there.contains(&*run.to_string())).copied().collect();
+            found.extend(self.beginnings_between(&missing, Position::ZERO, near).await?);
         }
         Ok(found)
     }
 
+    /// Looks from the newest segment back, no further than to the last one that is missing.
     async fn beginnings_between(
         &self,
         runs: &[InvocationId],
         after: Position,
         up_to: Position,
     ) -> Result<Vec<Recorded>, ReadError> {
-        let subjects: Vec<String> = runs.iter().map(InvocationId::to_string).collect();
-        let mut found = Vec::new();
-        for segment in self.segments_between(after, up_to).await? {
-            if !segment.classes.iter().any(|class| class == Class::Run.as_str()) {
-                continue;
+        let subjects: &[String] = &runs.iter().map(InvocationId::to_string).collect::<Vec<_>>();
+        self.in_segments(after, up_to, |segments| async move {
+            let mut found = Vec::new();
+            for segment in segments.into_iter().rev() {
+                if found.len() == runs.len() {
+                    break;
+                }
+                if !segment.classes.iter().any(|class| class == Class::Run.as_str()) {
+                    continue;
+                }
+                let sql = format!(
+                    "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root,
+                        depth
+                    from log.{}_{}
+                    where position > $1 and position <= $2 and kind = 'invocation.started' and subject = any ($3)",
+                    Class::Run,
+                    segment.low
+                );
+                let rows = sqlx::query(AssertSqlSafe(sql))
+                    .bind(after.0)
+                    .bind(up_to.0)
+                    .bind(subjects)
+                    .fetch_all(self.pool())
+                    .await?;
+                for row in rows {
+                    found.push(decode(&row)?);
+                }
             }
-            let sql = format!(
-                "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
-                from log.{}_{}
-                where position > $1 and position <= $2 and kind = 'invocation.started' and subject = any ($3)",
-                Class::Run,
-                segment.low
-            );
-            let rows = sqlx::query(AssertSqlSafe(sql))
-                .bind(after.0)
-                .bind(up_to.0)
-                .bind(&subjects)
-                .fetch_all(self.pool())
-                .await?;
-            for row in rows {
-                found.push(decode(&row)?);
-            }
-        }
-        Ok(found)
+            Ok(found)
+        }.boxed())
+        .await
     }
 }

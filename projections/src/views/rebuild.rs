@@ -1,0 +1,345 @@
+//! Builds views anew from the log, beside those that are read from; compares them row by row, and puts them in their place.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use futures::future::{try_join, try_join_all};
+use picloud_core::log::{
+    Position, Recorded,
+    read::{ReadError, Reader},
+};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};
+
+use super::{
+    Schema, View, all, checkpoint,
+    view::{FoldError, is_lasting},
+};
+
+/// Events that are taken in at once.
+const CHUNK: usize = 20_000;
+
+/// So near to the end of the log, the rest is taken in while nobody else takes it in.
+const NEAR: i64 = 2_000;
+
+/// Rows that differ and are shown, of each table.
+const SHOWN: i64 = 10;
+
+/// Of transactions that may take long, and that the log can make again.
+const BUILDING: [(&str, &str); 5] = [
+    ("synchronous_commit", "off"),
+    ("jit", "off"),
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("lock_timeout", "10s"),
+];
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Up to here,
+    pub position: Position,
+    /// of so many.
+    pub head: Position,
+}
+
+/// What became of a view.
+#[derive(Clone, Debug)]
+pub struct Rebuilt {
+    /// Which.
+    pub view: &'static str,
+    /// How it differs from what was read from.
+    pub compared: Compared,
+    /// Whether it is what is read from now.
+    pub is_swapped: bool,
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// At the same place in the log, the same rows.
+    Same {
+        /// How many.
+        rows: u64,
+    },
+    /// Rows that only one of the two has.
+    Different {
+        /// So many are only in what was read from,
+        only_live: u64,
+        /// so many only in what was built.
+        only_built: u64,
+        /// Some of them.
+        examples: Vec<Difference>,
+    },
+    /// They cannot be compared.
+    Not {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A row that only one of the two has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// In which table.
+    pub table: &'static str,
+    /// Whether it is in what was read from, rather than in what was built.
+    pub is_live: bool,
+    /// The row, as text.
+    pub row: String,
+}
+
+/// Why nothing was built.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The database would not.
+    #[error("failed to build the views anew")]
+    Database(#[from] sqlx::Error),
+    /// An event cannot be taken in.
+    #[error("the view `{view}` cannot take in the events from position {} to {}", .after.0 + 1, .up_to)]
+    Fold {
+        /// Which view.
+        view: &'static str,
+        /// It had taken in this far,
+        after: Position,
+        /// and could not go on to here.
+        up_to: Position,
+        /// Why not.
+        #[source]
+        source: FoldError,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// There is no such view.
+    #[error("there is no view `{name}`: there are {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// One at a time: it has one place to build in.
+    #[error("views are being built anew already: wait until that is done")]
+    UnderWay,
+}
+
+/// Builds these views anew, or all when none is named, and puts them in the place of the ones that are read from if that is
+/// wanted. Whoever reads or folds these goes on meanwhile.
+///
+/// # Errors
+/// When it cannot be done: then all is as it was.
+pub async fn rebuild(
+    pool: &PgPool,
+    names: &[String],
+    swaps: bool,
+    mut told: impl FnMut(Progress),
+) -> Result<Vec<Rebuilt>, RebuildError> {
+    let building = PgPoolOptions::new()
+        .max_connections(12)
+        .connect_lazy_with(pool.connect_options().as_ref().clone().options(BUILDING));
+    let reader = Reader::new(building.clone());
+    let views = chosen(&reader, names)?;
+    let mut lock = building.acquire().await?.detach();
+    let is_ours =
+        sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtextextended('picloud replay', 0)) as "locked!""#)
+            .fetch_one(&mut lock)
+            .await?;
+    if !is_ours {
+        return Err(RebuildError::UnderWay);
+    }
+    Schema::NEXT.make(&mut lock).await?;
+    let mut builder = Builder { pool: building, reader, views, at: Position::ZERO, at_time: None };
+    let built = builder.build(swaps, &mut told).await;
+    // Also when it went wrong: what is half built is of no use.
+    let dropped = Schema::NEXT.drop(&mut lock).await;
+    lock.close().await?;
+    builder.pool.close().await;
+    let built = built?;
+    dropped?;
+    Ok(built)
+}
+
+fn chosen(reader: &Reader, names: &[String]) -> Result<Vec<Box<dyn View>>, RebuildError> {
+    let mut views = all(reader);
+    if let Some(name) = names.iter().find(|name| views.iter().all(|view| view.name() != *name)) {
+        let known: Vec<String> = views.iter().map(|view| format!("`{}`", view.name())).collect();
+        return Err(RebuildError::Unknown { name: name.clone(), known: known.join(", ") });
+    }
+    views.retain(|view| names.is_empty() || names.iter().any(|name| name == view.name()));
+    Ok(views)
+}
+
+struct Builder {
+    pool: PgPool,
+    reader: Reader,
+    views: Vec<Box<dyn View>>,
+    at: Position,
+    at_time: Option<DateTime<Utc>>,
+}
+
+impl Builder {
+    async fn build(&mut self, swaps: bool, told: &mut impl FnMut(Progress)) -> Result<Vec<Rebuilt>, RebuildError> {
+        self.load().await?;
+        let mut head = self.reader.head().await?;
+        let mut next = self.reader.range(self.at, head, CHUNK).await?;
+        while !next.is_empty() {
+            // What comes after is read while this is written.
+            let up_to = next.last().map_or(self.at, |recorded| recorded.position);
+            let (following, ()) = try_join(
+                async { Ok::<_, RebuildError>(self.reader.range(up_to, head, CHUNK).await?) },
+                take_all(&self.pool, &mut self.views, self.at, &next),
+            )
+            .await?;
+            (self.at, self.at_time) = (up_to, next.last().map(|recorded| recorded.at));
+            next = following;
+            if next.is_empty() {
+                let now = self.reader.head().await?;
+                if now.0 - head.0 > NEAR {
+                    next = self.reader.range(self.at, now, CHUNK).await?;
+                }
+                head = now;
+            }
+            told(Progress { position: self.at, head });
+        }
+        let mut rebuilt = Vec::new();
+        for view in &mut self.views {
+            let mut one = One { reader: &self.reader, view: &mut **view, at: self.at, at_time: self.at_time };
+            let mut connection = self.pool.acquire().await?;
+            let compared = one.compare(&mut connection).await?;
+            if swaps {
+                one.swap(&mut connection).await?;
+            }
+            rebuilt.push(Rebuilt { view: one.view.name(), compared, is_swapped: swaps });
+        }
+        Ok(rebuilt)
+    }
+
+    async fn load(&mut self) -> Result<(), sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        for view in &mut self.views {
+            view.load(&mut connection, Schema::NEXT).await?;
+        }
+        Ok(())
+    }
+}
+
+/// All views at once: each has its own tables.
+async fn take_all(
+    pool: &PgPool,
+    views: &mut [Box<dyn View>],
+    after: Position,
+    events: &[Recorded],
+) -> Result<(), RebuildError> {
+    let takes = views.iter_mut().map(|view| async move {
+        let mut transaction = pool.begin().await?;
+        take(&mut **view, &mut transaction, after, events).await?;
+        transaction.commit().await?;
+        Ok::<_, RebuildError>(())
+    });
+    try_join_all(takes).await?;
+    Ok(())
+}
+
+async fn take(
+    view: &mut dyn View,
+    connection: &mut PgConnection,
+    after: Position,
+    events: &[Recorded],
+) -> Result<(), RebuildError> {
+    let up_to = events.last().map_or(after, |recorded| recorded.position);
+    let name = view.name();
+    let taken = view.take(events, connection, Schema::NEXT).await;
+    taken.map_err(|source| RebuildError::Fold { view: name, after, up_to, source })
+}
+
+/// A view that is nearly built.
+struct One<'b> {
+    reader: &'b Reader,
+    view: &'b mut dyn View,
+    at: Position,
+    at_time: Option<DateTime<Utc>>,
+}
+
+impl One<'_> {
+    /// Takes in what is missing up to a place.
+    async fn reach(&mut self, connection: &mut PgConnection, position: Position) -> Result<(), RebuildError> {
+        while self.at < position {
+            let events = self.reader.range(self.at, position, CHUNK).await?;
+            let Some(last) = events.last() else { break };
+            take(self.view, connection, self.at, &events).await?;
+            (self.at, self.at_time) = (last.position, Some(last.at));
+        }
+        Ok(())
+    }
+
+    /// Compares it with what is read from, as of one moment: the rows of both after the same event.
+    async fn compare(&mut self, connection: &mut PgConnection) -> Result<Compared, RebuildError> {
+        let before = (self.at, self.at_time);
+        let mut transaction = connection.begin_with("begin isolation level repeatable read").await?;
+        let live = checkpoint::find(&mut transaction, Schema::LIVE, self.view.name()).await?.unwrap_or_default();
+        if live.position < self.at {
+            let reason = format!("what is read from stands at position {}, before {}", live.position, self.at);
+            return Ok(Compared::Not { reason });
+        }
+        if live.version != self.view.version() {
+            let reason = format!("what is read from was made by version {} of the fold", live.version);
+            return Ok(Compared::Not { reason });
+        }
+        self.reach(&mut transaction, live.position).await?;
+        match compare(&mut transaction, self.view.tables()).await {
+            Ok(compared) => {
+                transaction.commit().await?;
+                Ok(compared)
+            }
+            Err(error) if is_lasting(&error) => {
+                transaction.rollback().await?;
+                // What was written in between is gone, and has to be taken in again.
+                (self.at, self.at_time) = before;
+                self.view.load(connection, Schema::NEXT).await?;
+                Ok(Compared::Not { reason: format!("what is read from is not as it should be: {error}") })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts it in the place of what is read from, which does not go back in time by that.
+    async fn swap(&mut self, connection: &mut PgConnection) -> Result<(), RebuildError> {
+        let mut transaction = connection.begin().await?;
+        // Whoever folds it waits, and begins anew.
+        let live = checkpoint::lock(&mut transaction, Schema::LIVE, self.view.name()).await?;
+        self.reach(&mut transaction, live).await?;
+        for table in self.view.tables() {
+            Schema::NEXT.put_live(&mut transaction, table).await?;
+        }
+        let (name, version) = (self.view.name(), self.view.version());
+        checkpoint::replace(&mut transaction, Schema::LIVE, name, version, self.at, self.at_time).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+async fn compare(connection: &mut PgConnection, tables: &[&'static str]) -> Result<Compared, sqlx::Error> {
+    let (live, built) = (Schema::LIVE.name(), Schema::NEXT.name());
+    let (mut rows, mut only, mut examples) = (0, HashMap::from([(true, 0), (false, 0)]), Vec::new());
+    for table in tables {
+        let sql = format!("select count(*) from {built}.{table}");
+        rows += sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).fetch_one(&mut *connection).await? as u64;
+        for is_live in [true, false] {
+            let (one, other) = if is_live { (live, built) } else { (built, live) };
+            let sql = format!(
+                "with differing as materialized (
+                    select * from (select * from {one}.{table} except all select * from {other}.{table}) d
+                )
+                select (select count(*) from differing), d::text from differing d limit {SHOWN}"
+            );
+            let found: Vec<(i64, String)> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut *connection).await?;
+            *only.entry(is_live).or_default() += found.first().map_or(0, |(count, _)| *count as u64);
+            examples.extend(found.into_iter().map(|(_, row)| Difference { table, is_live, row }));
+        }
+    }
+    let (only_live, only_built) = (only[&true], only[&false]);
+    Ok(match only_live + only_built {
+        0 => Compared::Same { rows },
+        _ => Compared::Different { only_live, only_built, examples },
+    })
+}
