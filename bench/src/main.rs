@@ -5,7 +5,9 @@
 
 mod admin;
 mod append;
+mod audit;
 mod calls;
+mod generate;
 mod idle;
 mod outbox;
 mod peer;
@@ -44,13 +46,15 @@ struct Arguments {
     /// Callers at once, for the calls.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     connections: Vec<usize>,
-    /// Only these parts: append, calls, admin, outbox, realtime, idle.
+    /// Only these parts: append, calls, admin, outbox, realtime, audit, idle.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     #[command(flatten)]
     outbox: outbox::Options,
     #[command(flatten)]
     realtime: realtime::Options,
+    #[command(flatten)]
+    audit: audit::Options,
 }
 
 #[derive(Subcommand)]
@@ -133,6 +137,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         cluster.stop().await?;
         if let Err(error) = measured {
             report.failed("realtime", &error);
+        }
+    }
+    if wants("audit") {
+        let cluster = Embedded::start(&bench.work.join("audit"), &Search::system()).await?;
+        let measured = audit::measure(&bench, &arguments.audit, &cluster, &mut report).await;
+        cluster.stop().await?;
+        if let Err(error) = measured {
+            report.failed("audit", &error);
         }
     }
     if wants("idle") {

@@ -1,0 +1,105 @@
+//! What the log is good for when it is large: it is sealed and verified, and views are built from it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use picloud::embedded::Embedded;
+use picloud_core::log::schema;
+use sqlx::PgPool;
+use tokio::{process::Command, time::sleep};
+
+use crate::{
+    Bench,
+    append::database,
+    calls::{start_picloud, url},
+    generate,
+    report::{self, Report},
+};
+
+#[derive(Args)]
+pub struct Options {
+    /// Events of the log that is sealed, verified and replayed; 5000000 show more.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
+}
+
+const DATABASE: &str = "audit";
+
+/// The last days, that the events are spread over.
+const DAYS: i64 = 30;
+
+const PATIENCE: Duration = Duration::from_secs(1_800);
+
+pub async fn measure(bench: &Bench, options: &Options, cluster: &Embedded, report: &mut Report) -> anyhow::Result<()> {
+    eprintln!("audit");
+    let pool = database(cluster, DATABASE).await?;
+    schema::migrate(&pool).await?;
+    let events = generate::runs(&pool, options.events, DAYS).await?;
+    let url = url(cluster, DATABASE);
+
+    let service = start_picloud(bench, &url, &[]).await?;
+    let began = Instant::now();
+    let sealed = until_all_are(
+        &pool,
+        "select coalesce(max((data ->> 'up_to')::bigint), 0) from log.config where kind = 'seal.sealed'",
+        events,
+    );
+    let folded = until_all_are(&pool, "select coalesce(min(position), 0) from views.checkpoint", events);
+    let (sealed, folded) = tokio::try_join!(sealed, folded)?;
+    service.stop().await?;
+    let rate = |until: Instant| events as f64 / (until - began).as_secs_f64();
+    report.add(report::line(format!("{events} events that were there before: sealed"), "events/s", &[rate(sealed)]));
+    report.add(report::line("and taken in by all views, at the same time", "events/s", &[rate(folded)]));
+
+    // What the machine can do: the same rows, by the same way, and nothing done with them.
+    let mut limits = Vec::new();
+    let mut verified = Vec::new();
+    for _ in 0..bench.rounds {
+        limits.push(events as f64 / read_alone(&pool).await?.as_secs_f64());
+        let began = Instant::now();
+        let mut command = Command::new(&bench.picloud);
+        command
+            .args(["verify", "--output", "json", "--data-dir"])
+            .arg(bench.work.join("service"))
+            .env("DATABASE_URL", &url);
+        let output = command.output().await.context("failed to start `picloud verify`")?;
+        ensure!(output.status.success(), "not verified: {}", String::from_utf8_lossy(&output.stderr));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        ensure!(told["events"].as_u64() >= Some(events), "only some were looked at: {told}");
+        verified.push(events as f64 / began.elapsed().as_secs_f64());
+    }
+    let limit = report::line("", "", &limits).median;
+    report.add(report::line("verified", "events/s", &verified).against("reading them alone", limit));
+    pool.close().await;
+    Ok(())
+}
+
+async fn until_all_are(pool: &PgPool, asked: &str, events: u64) -> anyhow::Result<Instant> {
+    let began = Instant::now();
+    loop {
+        let position: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(asked)).fetch_one(pool).await?;
+        if position >= events as i64 {
+            return Ok(Instant::now());
+        }
+        ensure!(began.elapsed() < PATIENCE, "only {position} of {events} after {PATIENCE:?}");
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Reads all events in order.
+async fn read_alone(pool: &PgPool) -> anyhow::Result<Duration> {
+    let leaves: Vec<String> = sqlx::query_scalar(
+        "select 'log.' || class || '_' || low from log.segments cross join unnest(classes) as c (class) order by low, class",
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut connection = pool.acquire().await?;
+    let began = Instant::now();
+    for leaf in leaves {
+        let sql = format!("copy (select * from {leaf} order by position) to stdout (format binary)");
+        let mut rows = connection.copy_out_raw(&sql).await?;
+        while futures::TryStreamExt::try_next(&mut rows).await?.is_some() {}
+    }
+    Ok(began.elapsed())
+}
