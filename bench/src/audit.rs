@@ -53,26 +53,38 @@ pub async fn measure(bench: &Bench, options: &Options, cluster: &Embedded, repor
     report.add(report::line("and taken in by all views, at the same time", "events/s", &[rate(folded)]));
 
     // What the machine can do: the same rows, by the same way, and nothing done with them.
-    let mut limits = Vec::new();
-    let mut verified = Vec::new();
+    let (mut limits, mut verified) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
         limits.push(events as f64 / read_alone(&pool).await?.as_secs_f64());
-        let began = Instant::now();
-        let mut command = Command::new(&bench.picloud);
-        command
-            .args(["verify", "--output", "json", "--data-dir"])
-            .arg(bench.work.join("service"))
-            .env("DATABASE_URL", &url);
-        let output = command.output().await.context("failed to start `picloud verify`")?;
-        ensure!(output.status.success(), "not verified: {}", String::from_utf8_lossy(&output.stderr));
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let (told, took) = picloud(bench, &url, &["verify"]).await?;
         ensure!(told["events"].as_u64() >= Some(events), "only some were looked at: {told}");
-        verified.push(events as f64 / began.elapsed().as_secs_f64());
+        verified.push(events as f64 / took.as_secs_f64());
     }
     let limit = report::line("", "", &limits).median;
     report.add(report::line("verified", "events/s", &verified).against("reading them alone", limit));
+
+    for (what, arguments) in [
+        ("the heaviest view, invocations, built anew and compared", &["replay", "--view", "invocations"][..]),
+        ("all views built anew and compared", &["replay"]),
+    ] {
+        let (told, took) = picloud(bench, &url, arguments).await?;
+        let are_same =
+            told["items"].as_array().is_some_and(|views| views.iter().all(|view| view["compared"] == "same"));
+        ensure!(are_same, "a view does not follow from the log: {told}");
+        report.add(report::line(what, "events/s", &[events as f64 / took.as_secs_f64()]));
+    }
     pool.close().await;
     Ok(())
+}
+
+/// Runs a command on the database, which must succeed: what it told, and how long it took.
+async fn picloud(bench: &Bench, url: &str, arguments: &[&str]) -> anyhow::Result<(serde_json::Value, Duration)> {
+    let began = Instant::now();
+    let mut command = Command::new(&bench.picloud);
+    command.args(arguments).args(["--output", "json", "--data-dir"]).arg(bench.work.join("service"));
+    let output = command.env("DATABASE_URL", url).output().await.context("failed to start picloud")?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok((serde_json::from_slice(&output.stdout)?, began.elapsed()))
 }
 
 async fn until_all_are(pool: &PgPool, asked: &str, events: u64) -> anyhow::Result<Instant> {

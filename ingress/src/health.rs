@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz` and `/version`, the same on both planes.
 
 use axum::response::{IntoResponse, Json, Response};
+use futures::future::BoxFuture;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,6 +20,12 @@ pub struct Readiness {
 pub trait Health: Send + Sync + 'static {
     /// How it is now. Answers from memory: it is asked often.
     fn readiness(&self) -> Readiness;
+}
+
+/// Who knows the node's figures.
+pub trait Telemetry: Send + Sync + 'static {
+    /// All of them, in Prometheus' text format.
+    fn text(&self) -> BoxFuture<'_, String>;
 }
 
 /// What runs here.

@@ -226,6 +226,19 @@ pub struct Group {
     pub sample: DeadLetterId,
 }
 
+/// How many letters of all apps nobody has dealt with.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn open(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum(letters), 0)::bigint as "letters!" from state.dead_letter_count
+        where resolution in ('none', 'handler_failed')"#
+    )
+    .fetch_one(pool)
+    .await
+}
+
 /// An app's unresolved letters by what is alike of them, the largest groups first.
 ///
 /// # Errors

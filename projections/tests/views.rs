@@ -16,7 +16,10 @@ use picloud_core::{
     log::{NewEvent, Position, Recorded, read::Reader},
     run::{InvocationType, LogLevel, LogLine},
 };
-use picloud_projections::views::{self, Schema, View};
+use picloud_projections::views::{
+    self, Schema, View,
+    rebuild::{Compared, Difference, rebuild},
+};
 use proptest::{
     prelude::*,
     strategy::ValueTree as _,
@@ -223,4 +226,84 @@ async fn an_event_of_no_app_is_told_of_by_no_app(pool: PgPool) {
         let rows = fold(&pool, &mut *view, &[&log], |_| false).await;
         assert_eq!(rows.len(), usize::from(view.name() == "activity"), "{rows:?}");
     }
+}
+
+/// All that the database knows of how the tables are made that are read from.
+async fn made(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar(
+        "select format('%s.%s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull)
+        from pg_attribute a join pg_class c on c.oid = a.attrelid
+        where c.relnamespace = 'views'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0
+        union all select pg_get_indexdef(i.indexrelid) from pg_index i join pg_class c on c.oid = i.indexrelid
+        where c.relnamespace = 'views'::regnamespace
+        union all select format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) from pg_constraint
+        where connamespace = 'views'::regnamespace
+        union all select format('%s by %s', partrelid::regclass, pg_get_partkeydef(partrelid)) from pg_partitioned_table
+        order by 1",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn views_that_are_built_anew_are_made_as_the_migrations_say(pool: PgPool) {
+    let before = made(&pool).await;
+    assert!(before.len() > 80, "{before:?}");
+    let built = rebuild(&pool, &[], true, |_| {}).await.unwrap();
+    assert!(built.iter().all(|view| view.is_swapped) && built.len() == views::all(&Reader::new(pool.clone())).len());
+    assert_eq!(made(&pool).await, before);
+    let left: bool =
+        sqlx::query_scalar("select to_regnamespace('views_next') is not null").fetch_one(&pool).await.unwrap();
+    assert!(!left, "nothing is left of what was built");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_built_anew_has_the_rows_that_were_folded_and_whatever_differs_is_shown(pool: PgPool) {
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[8; 32]));
+    let steps = prop::collection::vec(step(), 300..301).new_tree(&mut runner).unwrap().current();
+    let log = history(&steps);
+    write(&pool, &log).await;
+    let reader = Reader::new(pool.clone());
+    for mut view in views::all(&reader) {
+        fold(&pool, &mut *view, &[&log[..100], &log[100..]], |_| true).await;
+        sqlx::query("insert into views.checkpoint (view, version, position) values ($1, $2, $3)")
+            .bind(view.name())
+            .bind(view.version())
+            .bind(log.last().unwrap().position.0)
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    let compared = |rebuilt: Vec<views::rebuild::Rebuilt>| {
+        rebuilt.into_iter().map(|view| (view.view, view.compared)).collect::<std::collections::HashMap<_, _>>()
+    };
+    for (view, compared) in compared(rebuild(&pool, &[], false, |_| {}).await.unwrap()) {
+        assert!(matches!(compared, Compared::Same { rows } if rows > 0), "{view}: {compared:?}");
+    }
+
+    sqlx::query("delete from views.log_entry where position = (select max(position) from views.log_entry)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let mut found = compared(rebuild(&pool, &[], false, |_| {}).await.unwrap());
+    let Some(Compared::Different { only_live: 0, only_built: 1, examples }) = found.remove("logs") else {
+        panic!("{found:?}")
+    };
+    assert!(matches!(&examples[..], [Difference { table: "log_entry", is_live: false, .. }]), "{examples:?}");
+    assert!(found.values().all(|compared| matches!(compared, Compared::Same { .. })), "{found:?}");
+
+    rebuild(&pool, &["logs".to_owned()], true, |_| {}).await.unwrap();
+    for (view, compared) in compared(rebuild(&pool, &[], false, |_| {}).await.unwrap()) {
+        assert!(matches!(compared, Compared::Same { .. }), "{view}: {compared:?}");
+    }
+    // What stands behind cannot be compared, and is replaced all the same.
+    sqlx::query("update views.checkpoint set position = 5 where view = 'errors'").execute(&pool).await.unwrap();
+    let behind = rebuild(&pool, &["errors".to_owned()], true, |_| {}).await.unwrap();
+    assert!(matches!(&behind[0].compared, Compared::Not { reason } if reason.contains("stands at position 5")));
+    let position: i64 = sqlx::query_scalar("select position from views.checkpoint where view = 'errors'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(Position(position), log.last().unwrap().position);
 }

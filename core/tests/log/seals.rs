@@ -190,7 +190,7 @@ async fn a_changed_byte_of_any_sealed_event_is_found_where_it_is(database: PgPoo
                 tampered(&database, &wanted, &format!("update {leaf} set {change} where position = {position}")).await;
             assert_eq!(findings.first().map(|finding| finding.position), Some(position), "{change}: {findings:?}");
             assert!(
-                findings.iter().any(|finding| *finding == Finding { position, wrong: Wrong::Changed })
+                findings.contains(&Finding { position, wrong: Wrong::Changed })
                     || matches!(recorded.event.event, Event::SealSealed(_)),
                 "{change}: {findings:?}"
             );

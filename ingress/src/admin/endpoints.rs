@@ -100,6 +100,8 @@ endpoints! {
     GET "/readyz", Nothing, node::readyz => 200 | 503;
     /// Shows what runs here.
     GET "/version", Nothing, node::version;
+    /// Tells figures of the whole instance, for Prometheus.
+    GET "/metrics", Instance(InstanceReadLog), node::metrics;
     /// Says whether a proxy may get a certificate for a host name.
     /// 200 when the name leads to an app, or is one of the instance's own.
     GET "/internal/ask", Nothing, certificates::ask, or 404;

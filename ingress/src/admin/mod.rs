@@ -84,7 +84,7 @@ pub use first::{FirstKey, FirstStartError, first_owner_link, first_start};
 
 use crate::{
     auth::Auth,
-    health::{Health, Versions},
+    health::{Health, Telemetry, Versions},
     problem::{Kind, Problem},
     request_id,
 };
@@ -122,6 +122,8 @@ pub struct AdminPlane {
     pub versions: Versions,
     /// How the node is.
     pub health: Arc<dyn Health>,
+    /// Its figures.
+    pub telemetry: Arc<dyn Telemetry>,
     /// Cancelled when the node stops: streams say goodbye instead of being cut.
     pub stop: CancellationToken,
 }

@@ -1,6 +1,6 @@
-//! `/healthz`, `/readyz` and `/version`: how the node is that answers.
+//! `/healthz`, `/readyz`, `/version` and `/metrics`: how the node is that answers.
 
-use axum::extract::State;
+use axum::{extract::State, response::IntoResponse as _};
 
 use super::{
     Plane,
@@ -19,4 +19,8 @@ pub(super) async fn readyz(State(plane): State<Plane>) -> Told<Shown<Readiness>>
 
 pub(super) async fn version(State(plane): State<Plane>) -> Told<Shown<Versions>> {
     health::version(&plane.versions).into()
+}
+
+pub(super) async fn metrics(State(plane): State<Plane>) -> Told<Text> {
+    plane.telemetry.text().await.into_response().into()
 }

@@ -22,7 +22,7 @@ use picloud_core::{
 use picloud_ingress::{
     admin::{self, AdminPlane, FirstKey, Urls},
     auth::Auth,
-    health::{Health, Readiness, Versions},
+    health::{Health, Readiness, Telemetry, Versions},
 };
 use picloud_projections::{setup::LiveSetup, views::Keeper};
 use serde_json::{Value, json};
@@ -110,6 +110,7 @@ impl World {
             urls: Urls { public: "http://127.0.0.1:8080".to_owned(), admin: "http://127.0.0.1:8081".to_owned() },
             versions: Versions { product: "1.2.3", sdk: "1", api: "v1", schema: 4 },
             health: Arc::new(Well),
+            telemetry: Arc::new(Well),
             stop,
             pool,
         };
@@ -424,6 +425,12 @@ impl Invoker for Scripts {
 }
 
 struct Well;
+
+impl Telemetry for Well {
+    fn text(&self) -> BoxFuture<'_, String> {
+        async { "picloud_ready 1\n".to_owned() }.boxed()
+    }
+}
 
 impl Health for Well {
     fn readiness(&self) -> Readiness {

@@ -10,6 +10,7 @@ mod outside;
 mod planes;
 mod platform;
 mod signal;
+mod telemetry;
 
 use std::{
     io::IsTerminal as _,

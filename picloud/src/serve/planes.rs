@@ -26,6 +26,7 @@ use tracing::error;
 use super::{
     Platform,
     joints::{AsyncCalls, Keys, Lookup, NodeHealth, StoredOutcomes},
+    telemetry::Figures,
 };
 use crate::config::{Config, ControlPlane};
 
@@ -77,6 +78,8 @@ pub(super) fn serve(
         views: platform.views.clone(),
         seals: platform.seals.clone(),
     });
+    let figures = Arc::new(Figures::new(Arc::clone(&health), platform.database.clone()));
+    tokio::spawn(Arc::clone(&figures).count(platform.tail.follow(platform.tail.position())));
     let versions = Versions {
         product: env!("CARGO_PKG_VERSION"),
         sdk: sandbox::SDK_VERSION,
@@ -130,6 +133,7 @@ pub(super) fn serve(
         urls: Urls { public: config.public_url.clone(), admin: config.admin_url.clone() },
         versions,
         health,
+        telemetry: figures,
         stop: stop.clone(),
     });
     let limits = ServerLimits { drain_timeout: super::DRAIN, ..ServerLimits::default() };

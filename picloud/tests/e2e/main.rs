@@ -25,6 +25,7 @@ mod demo;
 mod deploying;
 mod examples;
 mod faults;
+mod figures;
 mod found;
 mod owed;
 mod people;

@@ -263,7 +263,7 @@ impl Folding {
                     self.note_waiting(&events);
                     if !self.take(&events).await? {
                         // From where it stands, once it is tried again.
-                        sleep(RETRY_PARKED).await;
+                        self.stand_still().await?;
                         self.load().await?;
                         follow = self.tail.follow(self.at);
                     }
@@ -272,7 +272,7 @@ impl Folding {
                 Err(ReadError::Database(error)) => return Err(error.into()),
                 Err(ReadError::Undecodable { position, source }) => {
                     self.park(position, &format!("the event cannot be read: {source}")).await?;
-                    sleep(RETRY_PARKED).await;
+                    self.stand_still().await?;
                 }
             }
         }
@@ -345,9 +345,10 @@ impl Folding {
     async fn commit(&mut self, events: &[Recorded]) -> Result<(), FoldError> {
         let Some(last) = events.last() else { return Ok(()) };
         let mut transaction = self.pool.begin().await?;
-        self.view.take(events, &mut transaction, Schema::LIVE).await?;
         let (name, to) = (self.view.name(), last.position);
+        // First: who puts other tables in the place of these holds the checkpoint, and is not to wait for what we hold.
         checkpoint::advance(&mut transaction, Schema::LIVE, name, (self.built, self.at), to, last.at).await?;
+        self.view.take(events, &mut transaction, Schema::LIVE).await?;
         transaction.commit().await?;
         self.at = to;
         self.stand(last.at);
@@ -363,6 +364,20 @@ impl Folding {
         let since = checkpoint::park(&mut connection, Schema::LIVE, name, position, error).await?;
         let parked = Parked { position, error: error.to_owned(), since };
         self.standing.send_modify(|standing| standing.checkpoint.parked = Some(parked));
+        Ok(())
+    }
+
+    /// Until it is time to try again, or it was built anew.
+    async fn stand_still(&self) -> Result<(), FoldError> {
+        let until = Instant::now() + RETRY_PARKED;
+        while Instant::now() < until {
+            sleep(ASK_EVERY).await;
+            let mut connection = self.pool.acquire().await?;
+            let found = checkpoint::find(&mut connection, Schema::LIVE, self.view.name()).await?;
+            if found.is_some_and(|checkpoint| checkpoint.built != self.built) {
+                return Ok(());
+            }
+        }
         Ok(())
     }
 

@@ -21,16 +21,21 @@ const CHUNK: usize = 20_000;
 /// So near to the end of the log, the rest is taken in while nobody else takes it in.
 const NEAR: i64 = 2_000;
 
+/// How often it is tried to put tables in the place of those that are read from.
+const SWAPS: u32 = 6;
+
 /// Rows that differ and are shown, of each table.
 const SHOWN: i64 = 10;
 
 /// Of transactions that may take long, and that the log can make again.
-const BUILDING: [(&str, &str); 5] = [
+const BUILDING: [(&str, &str); 7] = [
     ("synchronous_commit", "off"),
     ("jit", "off"),
     ("statement_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     ("lock_timeout", "10s"),
+    ("maintenance_work_mem", "256MB"),
+    ("work_mem", "64MB"),
 ];
 
 /// How far it is.
@@ -202,6 +207,7 @@ impl Builder {
             told(Progress { position: self.at, head });
         }
         let mut rebuilt = Vec::new();
+        Schema::NEXT.index(&mut *self.pool.acquire().await?).await?;
         for view in &mut self.views {
             let mut one = One { reader: &self.reader, view: &mut **view, at: self.at, at_time: self.at_time };
             let mut connection = self.pool.acquire().await?;
@@ -302,8 +308,23 @@ impl One<'_> {
         }
     }
 
-    /// Puts it in the place of what is read from, which does not go back in time by that.
+    /// Puts it in the place of what is read from; again, when that is being read from in another order.
     async fn swap(&mut self, connection: &mut PgConnection) -> Result<(), RebuildError> {
+        for _ in 1..SWAPS {
+            let before = (self.at, self.at_time);
+            match self.swap_once(connection).await {
+                Err(RebuildError::Database(error)) if is_in_the_way(&error) => {
+                    (self.at, self.at_time) = before;
+                    self.view.load(connection, Schema::NEXT).await?;
+                }
+                done => return done,
+            }
+        }
+        self.swap_once(connection).await
+    }
+
+    /// What is read from does not go back in time by it.
+    async fn swap_once(&mut self, connection: &mut PgConnection) -> Result<(), RebuildError> {
         let mut transaction = connection.begin().await?;
         // Whoever folds it waits, and begins anew.
         let live = checkpoint::lock(&mut transaction, Schema::LIVE, self.view.name()).await?;
@@ -318,12 +339,31 @@ impl One<'_> {
     }
 }
 
+/// Somebody holds what is to be exchanged: a deadlock, or a lock that was not to be had in time.
+fn is_in_the_way(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["40P01", "55P03"].contains(&&*code))
+}
+
+/// How many rows a table has, and the sum of their hashes: the same for the same rows, in whatever order they lie.
+async fn checksum(connection: &mut PgConnection, schema: &str, table: &str) -> Result<(u64, String), sqlx::Error> {
+    let sql = format!(
+        "select count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text from {schema}.{table} t"
+    );
+    let (count, sum): (i64, String) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(connection).await?;
+    Ok((count as u64, sum))
+}
+
 async fn compare(connection: &mut PgConnection, tables: &[&'static str]) -> Result<Compared, sqlx::Error> {
     let (live, built) = (Schema::LIVE.name(), Schema::NEXT.name());
     let (mut rows, mut only, mut examples) = (0, HashMap::from([(true, 0), (false, 0)]), Vec::new());
     for table in tables {
-        let sql = format!("select count(*) from {built}.{table}");
-        rows += sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).fetch_one(&mut *connection).await? as u64;
+        let there = checksum(connection, live, table).await?;
+        let (count, sum) = checksum(connection, built, table).await?;
+        rows += count;
+        if there == (count, sum) {
+            continue;
+        }
         for is_live in [true, false] {
             let (one, other) = if is_live { (live, built) } else { (built, live) };
             let sql = format!(

@@ -14,15 +14,26 @@ impl Schema {
     /// Where views are built anew.
     pub(super) const NEXT: Self = Self("views_next");
 
-    /// Makes the tables of all views, as the migrations leave them, whatever became of those that are read from.
+    /// Makes the tables of all views, as the migrations leave them, whatever became of those that are read from. What they are
+    /// searched by is missing, until [`Schema::index`].
     pub(super) async fn make(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         self.drop(&mut *connection).await?;
-        let mut made = format!("create schema {};", self.0);
-        for statement in statements_about(Self::LIVE.0) {
-            made += &format!("{};", statement.replace("views.", &format!("{}.", self.0)));
-        }
+        let made = format!("create schema {}; {}", self.0, self.statements(|statement| !makes_index(statement)));
         sqlx::raw_sql(AssertSqlSafe(made)).execute(connection).await?;
         Ok(())
+    }
+
+    /// Makes the indexes: all at once costs a fraction of what it does row by row.
+    pub(super) async fn index(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let made = self.statements(makes_index);
+        sqlx::raw_sql(AssertSqlSafe(made)).execute(connection).await?;
+        Ok(())
+    }
+
+    fn statements(self, which: impl Fn(&str) -> bool) -> String {
+        let here = format!("{}.", self.0);
+        let said = statements_about(Self::LIVE.0).into_iter().filter(|statement| which(statement));
+        said.map(|statement| statement.replace("views.", &here) + ";\n").collect()
     }
 
     pub(super) async fn drop(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -59,6 +70,10 @@ impl Schema {
     pub(super) fn sql(self, about_views: &str) -> AssertSqlSafe<String> {
         AssertSqlSafe(about_views.replace("views.", &format!("{}.", self.0)))
     }
+}
+
+fn makes_index(statement: &str) -> bool {
+    statement.lines().any(|line| line.starts_with("create index") || line.starts_with("create unique index"))
 }
 
 /// The segments of the log for which there are partitions.

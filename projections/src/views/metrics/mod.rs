@@ -15,7 +15,7 @@ use picloud_core::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use self::read::{Depth, Minutes, OutboxMinute, RunMinute, depth, minutes};
+pub use self::read::{Depth, Minutes, OutboxMinute, RunMinute, depth, minutes, pending};
 use super::{
     Schema,
     origins::Origins,

@@ -133,3 +133,13 @@ pub async fn depth(pool: &PgPool, app: AppId) -> Result<Depth, sqlx::Error> {
     let pending = row.pending.and_then(|pending| pending.try_into().ok()).unwrap_or(0);
     Ok(Depth { pending, oldest: row.oldest.map(Position) })
 }
+
+/// How much work of all apps is owed now.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn pending(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select coalesce(sum(pending), 0)::bigint as "pending!" from views.outbox_depth"#)
+        .fetch_one(pool)
+        .await
+}
