@@ -303,6 +303,21 @@ pub struct Events {
     /// Only about this, such as kv:carts/42
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
+    /// Only by this account, key or trigger
+    #[arg(long, value_name = "ID")]
+    pub actor: Option<String>,
+    /// Only what follows from this run
+    #[arg(long, value_name = "RUN")]
+    pub root: Option<String>,
+    /// From then on
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    pub since: Option<String>,
+    /// Until then
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    pub until: Option<String>,
+    /// Write all to a file, a line each; one that is there is gone on with where it ends
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    pub to: Option<PathBuf>,
 }
 
 /// `picloud env`.

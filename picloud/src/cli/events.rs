@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     Output,
     args::{Events, Global},
+    export,
     follow::Follow,
     path,
     print::{self, QUIET},
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 /// So much of an event's data fits beside the rest.
 const DATA_CHARS: usize = 120;
 
-/// Prints the newest there are, or (`--follow`) what comes, until ctrl-C.
+/// Prints the newest there are, or (`--follow`) what comes, until ctrl-C, or writes (`--to`) all there are to a file.
 pub(super) async fn run(global: &Global, arguments: &Events) -> Result<(), Failure> {
     let client = global.client()?;
     let to = match &arguments.app {
@@ -26,6 +27,9 @@ pub(super) async fn run(global: &Global, arguments: &Events) -> Result<(), Failu
     if arguments.follow {
         return Follow::new(&client, to + "/stream", query, None).run(|event| show(global.output, event)).await;
     }
+    if let Some(file) = &arguments.to {
+        return export::run(&client, &to, &query, file).await;
+    }
     let page: Value = client.read(client.request(Method::GET, &to).query(&query)).await?;
     for event in page.get("items").and_then(Value::as_array).into_iter().flatten().rev() {
         show(global.output, event);
@@ -34,7 +38,14 @@ pub(super) async fn run(global: &Global, arguments: &Events) -> Result<(), Failu
 }
 
 fn query(arguments: &Events) -> Vec<(&'static str, String)> {
-    let given = [("kind", &arguments.kind), ("subject", &arguments.subject)];
+    let given = [
+        ("kind", &arguments.kind),
+        ("subject", &arguments.subject),
+        ("actor", &arguments.actor),
+        ("root", &arguments.root),
+        ("since", &arguments.since),
+        ("until", &arguments.until),
+    ];
     given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
 }
 

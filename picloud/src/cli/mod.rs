@@ -14,6 +14,7 @@ mod dev;
 mod doctor;
 mod env;
 mod events;
+mod export;
 mod figures;
 mod follow;
 mod http_exceptions;

@@ -24,6 +24,7 @@ mod crashes;
 mod demo;
 mod deploying;
 mod examples;
+mod exported;
 mod faults;
 mod figures;
 mod found;

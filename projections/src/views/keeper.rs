@@ -132,6 +132,12 @@ impl Keeper {
 
     /// Until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
+        self.run_until(stop).await;
+        // What was begun is taken back before the database may go.
+        self.folding.close().await;
+    }
+
+    async fn run_until(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let ended = tokio::select! {
                 ended = self.keep() => ended,
@@ -261,9 +267,17 @@ impl Folding {
                 Ok(None) => return Ok(()),
                 Ok(Some(events)) => {
                     self.note_waiting(&events);
-                    if !self.take(&events).await? {
-                        // From where it stands, once it is tried again.
-                        self.stand_still().await?;
+                    let goes_on = match self.take(&events).await {
+                        Ok(true) => true,
+                        Ok(false) => {
+                            self.stand_still().await?;
+                            false
+                        }
+                        Err(FoldError::Overtaken) if self.was_built_anew().await? => false,
+                        Err(error) => return Err(error),
+                    };
+                    if !goes_on {
+                        // From where it stands now.
                         self.load().await?;
                         follow = self.tail.follow(self.at);
                     }
@@ -372,13 +386,18 @@ impl Folding {
         let until = Instant::now() + RETRY_PARKED;
         while Instant::now() < until {
             sleep(ASK_EVERY).await;
-            let mut connection = self.pool.acquire().await?;
-            let found = checkpoint::find(&mut connection, Schema::LIVE, self.view.name()).await?;
-            if found.is_some_and(|checkpoint| checkpoint.built != self.built) {
-                return Ok(());
+            if self.was_built_anew().await? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Whether other tables are in the place of those that it knows.
+    async fn was_built_anew(&self) -> Result<bool, FoldError> {
+        let mut connection = self.pool.acquire().await?;
+        let found = checkpoint::find(&mut connection, Schema::LIVE, self.view.name()).await?;
+        Ok(found.is_some_and(|checkpoint| checkpoint.built != self.built))
     }
 
     /// Says how far it is.

@@ -1,6 +1,9 @@
 //! Builds views anew from the log, beside those that are read from; compares them row by row, and puts them in their place.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use futures::future::{try_join, try_join_all};
@@ -9,6 +12,7 @@ use picloud_core::log::{
     read::{ReadError, Reader},
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};
+use tokio::time::sleep;
 
 use super::{
     Schema, View, all, checkpoint,
@@ -20,6 +24,12 @@ const CHUNK: usize = 20_000;
 
 /// So near to the end of the log, the rest is taken in while nobody else takes it in.
 const NEAR: i64 = 2_000;
+
+/// What is read from lags a moment; so long it is waited for,
+const LIVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// and looked at as often as this.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How often it is tried to put tables in the place of those that are read from.
 const SWAPS: u32 = 6;
@@ -278,9 +288,23 @@ impl One<'_> {
         Ok(())
     }
 
+    /// Until what is read from has come as far, if it still comes at all.
+    async fn wait_for_live(&self, connection: &mut PgConnection) -> Result<(), RebuildError> {
+        let until = Instant::now() + LIVE_WITHIN;
+        while Instant::now() < until {
+            let live = checkpoint::find(connection, Schema::LIVE, self.view.name()).await?.unwrap_or_default();
+            if live.position >= self.at || live.parked.is_some() {
+                break;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
     /// Compares it with what is read from, as of one moment: the rows of both after the same event.
     async fn compare(&mut self, connection: &mut PgConnection) -> Result<Compared, RebuildError> {
         let before = (self.at, self.at_time);
+        self.wait_for_live(connection).await?;
         let mut transaction = connection.begin_with("begin isolation level repeatable read").await?;
         let live = checkpoint::find(&mut transaction, Schema::LIVE, self.view.name()).await?.unwrap_or_default();
         if live.position < self.at {
