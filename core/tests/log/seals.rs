@@ -169,7 +169,7 @@ async fn a_changed_byte_of_any_sealed_event_is_found_where_it_is(database: PgPoo
             .iter()
             .map(|column| format!("{column} = case when {column} is null then '{}'::uuid end", uuid::Uuid::max()))
             .collect();
-        changes.push("id = overlay(id::text placing 'f' from 36)::uuid".into());
+        changes.push(format!("id = '{}'", uuid::Uuid::from_u128(recorded.event.id.uuid().as_u128() ^ 1)));
         changes.push("at = at + interval '1 microsecond'".into());
         changes.push("depth = depth + 1".into());
         let event = &recorded.event;
