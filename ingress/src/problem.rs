@@ -3,11 +3,14 @@
 //! `type` is the relative reference `/problems/{name}`, stable for ever; [`Kind`] lists them all. The status is decided
 //! there, the answer is made in the one `IntoResponse` here. Internals are logged in it, once, and never told.
 
-use std::{borrow::Cow, error::Error, fmt::Write};
+use std::{borrow::Cow, error::Error};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use picloud_core::id::{InvocationId, RequestId};
+use picloud_core::{
+    causes::with_causes,
+    id::{InvocationId, RequestId},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -182,7 +185,7 @@ impl Problem {
     /// A failure of our own: logged with its causes, told as `internal error`.
     pub fn internal(error: &(dyn Error + 'static)) -> Self {
         let mut problem = Self::new(Kind::Internal, "internal error");
-        problem.0.cause = Some(chain(error));
+        problem.0.cause = Some(with_causes(error));
         problem
     }
 
@@ -190,7 +193,7 @@ impl Problem {
     pub fn unavailable(error: &(dyn Error + 'static)) -> Self {
         let detail = "the database cannot be reached; try again shortly";
         let mut problem = Self::new(Kind::Unavailable, detail).retry_after(1);
-        problem.0.cause = Some(chain(error));
+        problem.0.cause = Some(with_causes(error));
         problem
     }
 
@@ -306,15 +309,4 @@ impl IntoResponse for Problem {
         }
         response
     }
-}
-
-/// An error and all its causes in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        write!(line, ": {cause}").expect("a string takes everything");
-        source = cause.source();
-    }
-    line
 }
