@@ -16,6 +16,7 @@ pub mod name;
 pub mod nearest;
 pub mod outbox;
 pub mod policy;
+pub mod replay;
 pub mod retry;
 pub mod routing;
 pub mod run;

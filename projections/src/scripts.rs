@@ -1,14 +1,17 @@
 //! Reading the versions of scripts.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use picloud_core::{
     event::{Actor, script::Import},
     id::{AppId, ScriptId, VersionId},
     limits::Limits,
+    run::Program,
 };
 use sqlx::{PgPool, types::Json};
+
+use crate::setup::{App, Script};
 
 /// An immutable version.
 #[derive(Clone, Debug)]
@@ -31,6 +34,24 @@ pub struct Version {
     pub actor: Actor,
     /// When.
     pub created_at: DateTime<Utc>,
+}
+
+impl Version {
+    /// Ready to be run.
+    #[must_use]
+    pub fn program(self, app: &App, script: &Script) -> Program {
+        Program {
+            app: app.id,
+            app_slug: Arc::clone(&app.slug),
+            script: script.id,
+            name: script.name.as_str().into(),
+            version: self.id,
+            number: self.number,
+            source: self.source.into(),
+            limits: self.limits,
+            env: Arc::clone(&app.env),
+        }
+    }
 }
 
 struct Row {

@@ -1,8 +1,9 @@
 //! How messages look in recordings: bodies as text where they are text, credentials cut out.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use picloud_core::run::{CREDENTIALS, Record};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The most that is kept of a body; of a longer one nothing is, for a part would not be what came.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -32,6 +33,22 @@ impl<'a> Body<'a> {
             Ok(body) => Self::Text { body },
             Err(_) => Self::Bytes { body_base64: BASE64_STANDARD.encode(bytes) },
         }
+    }
+}
+
+/// A [`Body`] as it is read again.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Recalled {
+    body: Option<String>,
+    body_base64: Option<String>,
+    body_omitted_bytes: Option<usize>,
+}
+
+impl Recalled {
+    /// Its bytes, and how many they were if they were left out.
+    pub(crate) fn bytes(self) -> (Bytes, Option<usize>) {
+        let decoded = self.body_base64.and_then(|text| BASE64_STANDARD.decode(text).ok()).map(Bytes::from);
+        (self.body.map(Bytes::from).or(decoded).unwrap_or_default(), self.body_omitted_bytes)
     }
 }
 

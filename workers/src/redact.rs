@@ -6,7 +6,7 @@ use picloud_core::run::LogLine;
 use serde_json::value::RawValue;
 
 /// What stands in a credential's place.
-const CUT: &str = "[redacted]";
+pub(crate) const CUT: &str = "[redacted]";
 
 /// A text without them.
 pub(crate) fn text<'t>(text: &'t str, secrets: &[String]) -> Cow<'t, str> {

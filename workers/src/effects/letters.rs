@@ -278,7 +278,7 @@ fn matches(filter: &Filter, letter: &Letter) -> bool {
 }
 
 /// A filter, for a recording.
-fn described(filter: &Filter) -> BTreeMap<&'static str, String> {
+pub(crate) fn described(filter: &Filter) -> BTreeMap<&'static str, String> {
     let fields = [
         ("unresolved", filter.is_unresolved.then(|| "true".to_owned())),
         ("resolution", filter.resolution.clone()),

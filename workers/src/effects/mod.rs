@@ -24,6 +24,7 @@ mod source;
 mod write;
 
 pub use journal::Recalled;
+pub(crate) use letters::described;
 pub use letters::{Letters, Origin};
 pub use outside::{Called, Calls, Outcome, Outside, RecalledCall};
 pub use overlay::{Effects, Wanted};

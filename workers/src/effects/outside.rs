@@ -70,6 +70,12 @@ impl Calls {
         self.0.lock().iter().map(|call| RecalledCall::new(call, record)).collect()
     }
 
+    /// What was called, in order.
+    #[must_use]
+    pub fn made(&self) -> Vec<String> {
+        self.0.lock().iter().map(|call| format!("{} {}", call.method, call.url)).collect()
+    }
+
     fn get(&self, number: usize) -> Option<Arc<Called>> {
         self.0.lock().get(number - 1).map(Arc::clone)
     }

@@ -119,6 +119,12 @@ impl<S: Source> Effects<S> {
         }
     }
 
+    /// Where stored data comes from.
+    #[must_use]
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
     /// Looks whether everything read so far still holds: before a call outside, and at the end of a run that
     /// commits nothing but has read more than once.
     ///

@@ -9,20 +9,20 @@ use picloud_core::{
         dead_letter::Reason,
         outbox::{Attempt, Source},
     },
-    id::{AppId, DeadLetterId, InvocationId, VersionId},
-    keys::{ApartError, KeyringError, Purpose},
+    id::{InvocationId, VersionId},
+    keys::KeyringError,
     log::{Authority, Commit, CommitError},
-    outbox::{Item, Plain, seen_within},
+    outbox::{Item, Plain},
     run::{Call, InvocationType, Program, Record, Request, Unavailable},
     trigger::MAX_DEPTH,
 };
-use picloud_projections::{dead_letters, scripts};
-use serde_json::value::{RawValue, to_raw_value};
+use picloud_projections::scripts;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::{
     dispatcher::DispatcherParts,
+    happened::{HappenedError, happened},
     settlement::{self, Tried, about},
 };
 
@@ -64,8 +64,8 @@ impl From<KeyringError> for CannotCall {
     }
 }
 
-impl From<sqlx::Error> for CannotCall {
-    fn from(error: sqlx::Error) -> Self {
+impl From<HappenedError> for CannotCall {
+    fn from(error: HappenedError) -> Self {
         Self::Now(error.to_string())
     }
 }
@@ -124,18 +124,8 @@ impl DispatcherParts {
         if let Some(version) = wanted {
             let pinned = Box::pin(scripts::version(&self.database, app.id, script.id, version)).await?;
             let Some(pinned) = pinned else { return Ok(Found::Nothing(script.name.clone())) };
-            let program = Program {
-                app: app.id,
-                app_slug: Arc::clone(&app.slug),
-                script: script.id,
-                name: script.name.as_str().into(),
-                version,
-                number: pinned.number,
-                source: pinned.source.into(),
-                limits: pinned.limits,
-                env: Arc::clone(&app.env),
-            };
-            return Ok(Found::Program(Arc::new(program), pinned.actor));
+            let deployed_by = pinned.actor.clone();
+            return Ok(Found::Program(Arc::new(pinned.program(app, script)), deployed_by));
         }
         let found = active.map(|active| Found::Program(Arc::clone(&active.program), active.deployed_by.clone()));
         Ok(found.unwrap_or_else(|| Found::Nothing(script.name.clone())))
@@ -166,13 +156,7 @@ impl DispatcherParts {
                 (kept.request(), request_id, record)
             }
         };
-        let attempt = to_raw_value(&item.attempt()).expect("a number is plain data");
-        let mut event = item.event(&[("attempt", &attempt)]);
-        if let (Some(letter), Some(seen)) = (item.enqueued.handles, &event)
-            && let Some(original) = Box::pin(self.held(item.app, letter)).await?
-        {
-            event = Some(seen_within(seen, "dead_letter", &[("original", &original)]));
-        }
+        let event = Box::pin(happened(&self.database, &self.keyring, item, item.attempt())).await?;
         let (kind, route, actor) = match item.enqueued.source {
             Source::AsyncRoute { route } => (InvocationType::AsyncHttp, Some(route), item.actor.clone()),
             Source::Invoke => (InvocationType::Invoke, None, item.actor.clone()),
@@ -198,22 +182,6 @@ impl DispatcherParts {
             item: Some(Arc::clone(item)),
             idempotency: None,
         })
-    }
-
-    /// What a letter holds, as who takes care of it sees it; none, when it was purged meanwhile.
-    async fn held(&self, app: AppId, letter: DeadLetterId) -> Result<Option<Box<RawValue>>, CannotCall> {
-        let Some(found) = dead_letters::find(&self.database, app, letter).await? else { return Ok(None) };
-        let name = letter.to_string();
-        let opened = self.keyring.open_apart(app, Purpose::Payload, name.as_bytes(), &found.created.payload).await;
-        let json = match opened {
-            Ok(json) => json,
-            Err(ApartError::Keyring(error)) => return Err(error.into()),
-            Err(ApartError::Erased | ApartError::CannotOpen(_)) => return Ok(None),
-        };
-        Ok(serde_json::from_slice(&json).ok().map(|plain| match plain {
-            Plain::Event(event) => event,
-            request @ Plain::Request(_) => to_raw_value(&request).expect("requests are plain data"),
-        }))
     }
 
     async fn too_deep(&self, item: &Item) -> Ended {

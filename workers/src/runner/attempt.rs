@@ -361,12 +361,12 @@ pub(super) fn micros(duration: Duration) -> u64 {
 }
 
 /// What a request says of the calls it stands in. Whoever says too much is allowed less.
-fn hops(request: &Request) -> u8 {
+pub(super) fn hops(request: &Request) -> u8 {
     let said = request.headers.iter().filter(|(name, _)| name == HOPS).map(|(_, value)| value.parse::<u8>());
     said.map(|hops| hops.unwrap_or(MAX_HOPS)).max().unwrap_or(0).min(MAX_HOPS)
 }
 
-fn principal(actor: &Actor) -> Option<PrincipalInfo> {
+pub(super) fn principal(actor: &Actor) -> Option<PrincipalInfo> {
     match actor.kind {
         ActorKind::Public | ActorKind::System => None,
         kind @ (ActorKind::Account | ActorKind::ApiKey | ActorKind::Trigger) => {

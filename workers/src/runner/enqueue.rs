@@ -6,7 +6,7 @@ use picloud_core::{
     outbox::{Kept, Plain},
     run::{Owed, Unavailable},
 };
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::Inner;
 
@@ -14,10 +14,7 @@ impl Inner {
     pub(super) async fn enqueue(&self, owed: Owed) -> Result<(), Unavailable> {
         let Owed { item, call, retry, token, answer } = owed;
         let app = call.program.app;
-        let key = self.parts.keyring.app(app).await.map_err(|error| {
-            error!(%error, app.id = %app, "Failed to get an app's data key");
-            Unavailable::Log
-        })?;
+        let key = self.key(app).await?;
         let plain = Plain::Request(Kept::of(&call.request, call.request_id, call.record).into());
         let enqueued = outbox::Enqueued {
             item,

@@ -3,14 +3,16 @@
 use picloud_core::{
     event::{Actor, outbox::Payload},
     id::{DeadLetterId, OutboxId},
-    keys::{ApartError, CannotOpen, Purpose},
     log::Position,
     outbox::Plain,
 };
 use picloud_projections::dead_letters::{self, Filter, Letter};
 
 use super::source::Database;
-use crate::effects::{Letters, SourceError};
+use crate::{
+    effects::{Letters, SourceError},
+    letters::held,
+};
 
 impl Letters for Database {
     fn letter(&mut self, id: DeadLetterId) -> Result<(Option<Letter>, Position), SourceError> {
@@ -30,16 +32,7 @@ impl Letters for Database {
     }
 
     fn held(&mut self, letter: &Letter) -> Result<Option<Plain>, SourceError> {
-        let created = &letter.created;
-        let (keyring, name) = (&self.outside.inner.parts.keyring, created.dead_letter.to_string());
-        self.wait(async {
-            let opened = keyring.open_apart(self.app, Purpose::Payload, name.as_bytes(), &created.payload).await;
-            match opened {
-                Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|_| ApartError::CannotOpen(CannotOpen)),
-                Err(ApartError::Erased) => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
+        self.wait(held(&self.outside.inner.parts.keyring, self.app, &letter.created))
     }
 
     fn seal_again(&self, item: OutboxId, plain: Plain) -> Payload {

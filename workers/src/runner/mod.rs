@@ -3,7 +3,8 @@
 //! A run is one transaction: what it wrote is committed with its completion event, if what it read still holds. When it does
 //! not, the run is repeated, holding the turn for the keys it read, until its time is up. What the caller gets is in the log.
 //!
-//! [`Runner`] is the way in. A `Course` is one call on its way through all its tries, `Attempt` one of these.
+//! [`Runner`] is the way in. A `Course` is one call on its way through all its tries, `Attempt` one of these. `replay` runs a
+//! recorded run again, in a world of its own.
 
 mod attempt;
 mod course;
@@ -12,6 +13,7 @@ mod letters;
 mod outside;
 mod patience;
 mod recording;
+mod replay;
 mod setup;
 mod source;
 mod told;
@@ -20,9 +22,10 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
-    keys::Keyring,
+    id::AppId,
+    keys::{DataKey, Keyring},
     limits::Limits,
-    log::{Committer, Node},
+    log::{Committer, Node, read::Reader},
     run::{Call, Diagnostic, Finished, Invoker, Owed, Unavailable},
 };
 use picloud_projections::setup::LiveSetup;
@@ -71,6 +74,8 @@ pub struct RunnerParts {
 
 struct Inner {
     parts: RunnerParts,
+    /// The log as it was.
+    reader: Reader,
     turns: Turns,
     /// After it, a run that goes on is told to the log.
     patience: Patience,
@@ -85,7 +90,8 @@ impl Runner {
     pub fn new(parts: RunnerParts) -> Self {
         let handle = Handle::current();
         let patience = Patience::new(STARTED_AFTER, &handle);
-        let inner = Inner { parts, turns: Turns::default(), patience, handle, courses: TaskTracker::new() };
+        let reader = Reader::new(parts.database.clone());
+        let inner = Inner { parts, reader, turns: Turns::default(), patience, handle, courses: TaskTracker::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -164,11 +170,15 @@ impl Inner {
         let app = call.program.app;
         let key = match self.parts.keyring.known(app) {
             Some(key) => key,
-            None => self.parts.keyring.app(app).await.map_err(|error| {
-                error!(%error, app.id = %app, "Failed to get an app's data key");
-                Unavailable::Log
-            })?,
+            None => self.key(app).await?,
         };
         Course::new(self, Run::new(call, key)).run_to_its_end().await
+    }
+
+    async fn key(&self, app: AppId) -> Result<Arc<DataKey>, Unavailable> {
+        self.parts.keyring.app(app).await.map_err(|error| {
+            error!(%error, app.id = %app, "Failed to get an app's data key");
+            Unavailable::Log
+        })
     }
 }

@@ -48,11 +48,18 @@ struct Came<'a> {
 
 /// What a run answered.
 #[derive(Serialize)]
-struct Output<'a> {
+pub(super) struct Output<'a> {
     status: u16,
     headers: Headers<'a>,
     #[serde(flatten)]
     body: Body<'a>,
+}
+
+impl<'a> Output<'a> {
+    pub fn of(answer: &'a Answer, record: Record) -> Self {
+        let Answer { status, headers, body } = answer;
+        Self { status: *status, headers: Headers(headers), body: Body::of(body, record) }
+    }
 }
 
 /// Records for one run.
@@ -85,11 +92,7 @@ impl Recorder<'_> {
 
     /// What went out.
     pub fn response(&self, answer: &Answer) -> Option<Sealed> {
-        self.seal("response", || Output {
-            status: answer.status,
-            headers: Headers(&answer.headers),
-            body: Body::of(&answer.body, self.record),
-        })
+        self.seal("response", || Output::of(answer, self.record))
     }
 
     /// What the run read, and what its calls were answered: without the bodies of these where that is too much.

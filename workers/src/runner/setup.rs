@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use picloud_core::{
-    event::{outbox::Payload, script::ScriptKind},
-    id::{OutboxId, ScriptId},
+    event::{Actor, outbox::Payload, script::ScriptKind},
+    id::{OutboxId, RequestId, ScriptId},
+    keys::DataKey,
     nearest::nearest,
     outbox::{Kept, Plain},
-    run::Request,
+    run::{Record, Request},
 };
-use picloud_projections::setup::App;
+use picloud_projections::setup::{App, Script, Setup as Picture};
 
 use super::{outside::World, source::Database};
 use crate::{
@@ -31,40 +32,57 @@ impl Setup for Database {
     }
 
     fn script(&self, name: &str) -> Result<Invocable, String> {
-        let app = self.home();
-        let scripts = app.as_deref().map_or(&[][..], |app| &app.scripts);
-        let Some(script) = scripts.iter().find(|script| script.name == name) else {
-            return Err(no_script(app.as_deref(), name));
-        };
-        if script.kind == ScriptKind::Module {
-            return Err(format!("`{name}` is a module: it is there to be imported"));
-        }
-        let Some(active) = &script.active else {
-            return Err(format!("`{name}` has no active version: activate one"));
-        };
         let (setup, actor) = (self.outside.inner.parts.setup.get(), &self.outside.run.call.actor);
-        let rights = setup.rights_to_run(actor, self.app, &active.deployed_by, Utc::now());
-        Ok(Invocable { program: Arc::clone(&active.program), rights, is_paused: script.is_paused })
+        invocable(&setup, setup.apps.get(&self.app).map(|app| &**app), actor, name)
     }
 
     fn script_id(&self, name: &str) -> Result<ScriptId, String> {
-        let app = self.home();
-        let found = app.as_deref().and_then(|app| app.scripts.iter().find(|script| script.name == name));
-        found.map(|script| script.id).ok_or_else(|| no_script(app.as_deref(), name))
+        named(self.home().as_deref(), name).map(|script| script.id)
     }
 
-    fn seal(&self, item: OutboxId, mut request: Request) -> Payload {
+    fn seal(&self, item: OutboxId, request: Request) -> Payload {
         let World { run, .. } = &self.outside;
-        if run.hops > 0 {
-            // Told on: or scripts that call each other, now and then through the outbox, could do so for ever.
-            request.headers.push((HOPS.to_owned(), run.hops.to_string()));
-        }
-        Plain::Request(Kept::of(&request, run.call.request_id, run.call.record).into()).seal(item, &run.key)
+        seal(item, request, run.hops, run.call.request_id, run.call.record, &run.key)
     }
 }
 
-fn no_script(app: Option<&App>, name: &str) -> String {
+/// What an item holds whose run is to get a request of a run that stands in so many calls itself.
+pub(super) fn seal(
+    item: OutboxId,
+    mut request: Request,
+    hops: u8,
+    request_id: Option<RequestId>,
+    record: Record,
+    key: &DataKey,
+) -> Payload {
+    if hops > 0 {
+        // Told on: or scripts that call each other, now and then through the outbox, could do so for ever.
+        request.headers.push((HOPS.to_owned(), hops.to_string()));
+    }
+    Plain::Request(Kept::of(&request, request_id, record).into()).seal(item, key)
+}
+
+/// What may be run in the name of an actor under a script's name.
+pub(super) fn invocable(setup: &Picture, app: Option<&App>, actor: &Actor, name: &str) -> Result<Invocable, String> {
+    let script = named(app, name)?;
+    if script.kind == ScriptKind::Module {
+        return Err(format!("`{name}` is a module: it is there to be imported"));
+    }
+    let Some(active) = &script.active else {
+        return Err(format!("`{name}` has no active version: activate one"));
+    };
+    let program = Arc::clone(&active.program);
+    let rights = setup.rights_to_run(actor, program.app, &active.deployed_by, Utc::now());
+    Ok(Invocable { program, rights, is_paused: script.is_paused })
+}
+
+/// A script by its name.
+pub(super) fn named<'a>(app: Option<&'a App>, name: &str) -> Result<&'a Script, String> {
     let scripts = app.map_or(&[][..], |app| &app.scripts);
+    scripts.iter().find(|script| script.name == name).ok_or_else(|| no_script(scripts, name))
+}
+
+fn no_script(scripts: &[Script], name: &str) -> String {
     let near = nearest(name, scripts.iter().map(|script| script.name.as_str()));
     let near = near.map_or_else(String::new, |near| format!(", perhaps `{near}`"));
     let name: String = name.chars().take(80).collect();

@@ -14,6 +14,7 @@ mod messages;
 mod once;
 mod outside;
 mod recorded;
+mod replayed;
 mod retry;
 mod schedule;
 mod serial;

@@ -1,0 +1,152 @@
+//! What the log holds of one run.
+
+use std::collections::HashSet;
+
+use picloud_core::{
+    event::{Event, invocation},
+    id::EventId,
+    keys::DataKey,
+    log::{
+        Position, Recorded,
+        read::{Direction, Filter, Reader},
+    },
+    outbox::Item,
+    replay::{CannotReplay, Failed, Replay},
+    run::{LogLine, Unavailable},
+};
+use serde_json::Value;
+use tracing::error;
+
+use super::learnt::{Given, Learnt, Recordings};
+
+/// More events than a run can leave. What lies between is others'.
+const MOST: usize = 50_000;
+
+/// One run, from its beginning to its end.
+pub(super) struct History {
+    pub began: Recorded,
+    pub started: invocation::Started,
+    pub given: Given,
+    /// What owed it.
+    pub item: Option<Item>,
+    pub learnt: Vec<Learnt>,
+    pub logs: Vec<LogLine>,
+    /// What it called outside.
+    pub calls: Vec<String>,
+    /// What it wrote and sent.
+    pub effects: Vec<Event>,
+    pub end: End,
+}
+
+/// How it ended.
+pub(super) enum End {
+    /// What it answered, as far as that is recorded.
+    Answered {
+        status: u16,
+        recorded: Option<Value>,
+    },
+    Failed(Failed),
+}
+
+impl History {
+    pub async fn read(reader: &Reader, key: &DataKey, wanted: &Replay) -> Result<Self, CannotReplay> {
+        let began = at(reader, wanted.began).await?;
+        let Event::InvocationStarted(started) = &began.event.event else { return Err(CannotReplay::Gone) };
+        let started = started.clone();
+        let recordings = Recordings { key, invocation: started.invocation };
+        let sealed = started.recording.as_ref().ok_or(CannotReplay::NotRecorded)?;
+        let given = recordings.open("request", sealed).ok_or(CannotReplay::Erased)?;
+        let item = item(reader, &began, &started).await?;
+
+        let filter =
+            Filter { app: Some(Some(wanted.app)), root: began.event.root.map(|root| root.uuid()), ..Filter::default() };
+        let events = reader.list(&filter, Direction::Forward, wanted.began, wanted.ended, MOST).await;
+        let events = events.map_err(|error| away(&error))?;
+        let mut told = Told { recordings, id: began.event.id, replays: HashSet::new(), learnt: Vec::new() };
+        let (mut logs, mut effects, mut end) = (Vec::new(), Vec::new(), None);
+        for recorded in &events {
+            if !told.is_its_own(recorded) {
+                continue;
+            }
+            match &recorded.event.event {
+                Event::InvocationJournaled(journaled) => told.learn(journaled)?,
+                Event::InvocationLogged(logged) => logs.extend(logged.lines.iter().cloned()),
+                Event::InvocationCompleted(completed) => {
+                    let recorded = completed.recording.as_ref();
+                    let recorded = recorded.and_then(|sealed| told.recordings.open("response", sealed));
+                    end = Some(End::Answered { status: completed.status, recorded });
+                }
+                Event::InvocationFailed(failed) => {
+                    let invocation::Failed { reason, message, line, .. } = failed;
+                    end = Some(End::Failed(Failed { reason: *reason, message: message.clone(), line: *line }));
+                }
+                effect => effects.push(effect.clone()),
+            }
+            // What follows settles its item: that is not of its doing.
+            if end.is_some() {
+                break;
+            }
+        }
+        let end = end.ok_or(CannotReplay::Gone)?;
+        let called = |learnt: &Learnt| match learnt {
+            Learnt::Http(call) => Some(format!("{} {}", call.method, call.url)),
+            _ => None,
+        };
+        let calls = told.learnt.iter().filter_map(called).collect();
+        Ok(Self { calls, learnt: told.learnt, began, started, given, item, logs, effects, end })
+    }
+}
+
+/// What was read of a run so far.
+struct Told<'a> {
+    recordings: Recordings<'a>,
+    /// Of the event that says that it began.
+    id: EventId,
+    /// Of the events that say that it tried a dead letter again: the item that does so follows from them.
+    replays: HashSet<EventId>,
+    learnt: Vec<Learnt>,
+}
+
+impl Told<'_> {
+    fn is_its_own(&mut self, recorded: &Recorded) -> bool {
+        let event = &recorded.event;
+        let is_own = event.cause.is_some_and(|cause| cause == self.id || self.replays.contains(&cause));
+        if is_own && matches!(event.event, Event::DeadLetterReplayed(_)) {
+            self.replays.insert(event.id);
+        }
+        is_own
+    }
+
+    fn learn(&mut self, journaled: &invocation::Journaled) -> Result<(), CannotReplay> {
+        let learnt: Vec<Learnt> = self.recordings.open("journal", &journaled.recording).ok_or(CannotReplay::Erased)?;
+        self.learnt.extend(learnt);
+        Ok(())
+    }
+}
+
+/// The item that a run was an attempt at, as it was then.
+async fn item(reader: &Reader, began: &Recorded, started: &invocation::Started) -> Result<Option<Item>, CannotReplay> {
+    let (Some(_), Some(owed), Some(app)) = (started.item, began.event.cause, began.event.app) else { return Ok(None) };
+    let owed = reader.find(owed).await.map_err(|error| away(&error))?.ok_or(CannotReplay::Gone)?;
+    let Event::OutboxEnqueued(enqueued) = &owed.event.event else { return Err(CannotReplay::Gone) };
+    Ok(Some(Item {
+        app,
+        event: owed.event.id,
+        enqueued_at: owed.at,
+        enqueued: enqueued.clone(),
+        actor: owed.event.actor.clone(),
+        root: owed.event.root,
+        depth: owed.event.depth,
+        failed: Vec::new(),
+    }))
+}
+
+async fn at(reader: &Reader, position: Position) -> Result<Recorded, CannotReplay> {
+    let found = reader.at(&[position]).await.map_err(|error| away(&error))?;
+    found.into_values().next().ok_or(CannotReplay::Gone)
+}
+
+pub(super) fn away(error: &(dyn std::error::Error + 'static)) -> CannotReplay {
+    error!(error, "Failed to read what is to be run again");
+    Unavailable::Log.into()
+}
