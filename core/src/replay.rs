@@ -58,6 +58,7 @@ pub struct Replayed {
 
 /// What a run came to.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = RunCourse)]
 pub struct Course {
     /// Its status, headers and body, as far as these are recorded. Null when it failed.
     #[schema(required)]
@@ -75,6 +76,7 @@ pub struct Course {
 
 /// How a run failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RunFailed)]
 pub struct Failed {
     /// What kind of end it was.
     pub reason: FailureReason,
@@ -87,6 +89,7 @@ pub struct Failed {
 
 /// Something that a run wrote or sent: an event, without what is different each time.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = RunEffect)]
 pub struct Effect {
     /// What happened.
     pub kind: String,
@@ -98,6 +101,7 @@ pub struct Effect {
 
 /// A line that a run logged.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = RunLine)]
 pub struct Line {
     /// How loud.
     pub level: LogLevel,
@@ -109,7 +113,7 @@ pub struct Line {
 }
 
 /// In which respect two runs differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = ReplayPart)]
 pub enum Part {
@@ -141,6 +145,7 @@ pub struct Difference {
 
 /// Something that the recording does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ReplayLacking)]
 pub struct Lacking {
     /// What was asked for.
     pub what: String,

@@ -88,7 +88,7 @@ macro_rules! endpoints {
 
 use Capability::{
     AppAdmin, AppDeadLetterManage, AppInvoke, AppKvRead, AppManageDomains, AppManageTopics, AppManageTriggers,
-    AppQueueManage, AppRead, AppReadLog, AppTopicPublish, AppWriteRoute, AppWriteScript, InstanceCreateApp,
+    AppQueueManage, AppRead, AppReadLog, AppReplay, AppTopicPublish, AppWriteRoute, AppWriteScript, InstanceCreateApp,
     InstanceManageAccounts, InstanceManageSettings, InstanceReadLog,
 };
 use Requires::{App, Deploy, Instance, Nothing, Principal};
@@ -267,6 +267,9 @@ endpoints! {
     /// Runs a script to try it out.
     /// A failure of the script is part of the answer, not a problem.
     POST "/api/v1/admin/apps/{app}/scripts/{script}/invoke", App(AppInvoke), scripts::invoke::invoke, or 409;
+    /// Runs the last runs of a script again with another version or source: how many would come to something else.
+    /// Nothing is committed and nobody is called.
+    POST "/api/v1/admin/apps/{app}/scripts/{script}/backtest", App(AppReplay), scripts::backtest::backtest, or 409;
 
     /// Lists an app's routes.
     GET "/api/v1/admin/apps/{app}/routes", App(AppRead), routes::list;
@@ -380,6 +383,9 @@ endpoints! {
     GET "/api/v1/admin/apps/{app}/invocations/count", App(AppReadLog), invocations::count;
     /// Shows a run in full: its events, log lines and recording.
     GET "/api/v1/admin/apps/{app}/invocations/{invocation}", App(AppReadLog), invocations::show::show;
+    /// Runs one again against its recording, as it was or with another version or source, and tells the differences.
+    /// Nothing is committed and nobody is called. What is not in the recording is told.
+    POST "/api/v1/admin/apps/{app}/invocations/{invocation}/replay", App(AppReplay), invocations::replay::replay, or 409;
 
     /// Figures of an app: how many runs, how they ended, how long they took, and what became of owed work.
     GET "/api/v1/admin/apps/{app}/metrics", App(AppReadLog), metrics::show;

@@ -73,6 +73,7 @@ use picloud_core::{
     keys::Keyring,
     limits::Limits,
     log::{Committer, Node, Tail, read::Reader},
+    replay::Replayer,
     run::Invoker,
 };
 use picloud_projections::{setup::LiveSetup, views::Views};
@@ -114,6 +115,8 @@ pub struct AdminPlane {
     pub history: HistoryId,
     /// Validates and runs scripts.
     pub invoker: Arc<dyn Invoker>,
+    /// Runs recorded runs again.
+    pub replayer: Arc<dyn Replayer>,
     /// The most that a script's limits may be.
     pub ceiling: Limits,
     /// Where the planes are reached.

@@ -13,10 +13,11 @@ use http_body_util::BodyExt as _;
 use picloud_core::{
     capability::Capability,
     event::FailureReason,
-    id::AppId,
+    id::{AppId, InvocationId, ScriptId, VersionId},
     keys::{Keyring, MasterKey},
     limits::Limits,
     log::{Committer, CommitterConfig, Node, Tail, read::Reader, schema},
+    replay::{CannotReplay, Course, Difference, Part, Replay, Replayed, Replayer},
     run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Owed, Severity, Unavailable},
 };
 use picloud_ingress::{
@@ -106,6 +107,7 @@ impl World {
             keyring,
             history: schema::history(&pool).await.expect("a history"),
             invoker: Arc::new(Scripts { calls: Arc::clone(&calls) }),
+            replayer: Arc::new(Scripts { calls: Arc::clone(&calls) }),
             ceiling: Limits::CEILING,
             urls: Urls { public: "http://127.0.0.1:8080".to_owned(), admin: "http://127.0.0.1:8081".to_owned() },
             versions: Versions { product: "1.2.3", sdk: "1", api: "v1", schema: 4 },
@@ -421,6 +423,34 @@ impl Invoker for Scripts {
             }
         }
         found
+    }
+}
+
+/// A source that says so comes to something else, or is not recorded.
+impl Replayer for Scripts {
+    fn replay(&self, wanted: Replay) -> BoxFuture<'static, Result<Replayed, CannotReplay>> {
+        let source = wanted.candidate.as_ref().map_or("", |candidate| &candidate.program.source);
+        let differs = source.contains("other");
+        let difference = Difference {
+            part: Part::Answer,
+            at: "status".to_owned(),
+            recorded: Some(json!(200)),
+            replayed: Some(json!(201)),
+        };
+        let replayed = if source.contains("lost") {
+            Err(CannotReplay::NotRecorded)
+        } else {
+            Ok(Replayed {
+                invocation: InvocationId::generate(),
+                script: ScriptId::generate(),
+                version: VersionId::generate(),
+                differences: differs.then_some(difference).into_iter().collect(),
+                lacking: Vec::new(),
+                recorded: Course::default(),
+                replayed: Course::default(),
+            })
+        };
+        async { replayed }.boxed()
     }
 }
 

@@ -1,4 +1,5 @@
 use picloud_core::{
+    capability::Capability,
     event::{
         Actor, Event, FailureReason,
         invocation::{Completed, Failed, Journaled, Logged, Started},
@@ -181,6 +182,96 @@ async fn a_run_is_found_in_a_long_log_whatever_its_name_says_of_its_time(pool: P
     for id in [ahead, usual] {
         let run = world.owner.get(&format!("/api/v1/admin/apps/shop/invocations/{id}")).await.is(200);
         assert_eq!(run["timeline"].as_array().map(Vec::len), Some(2), "{run}");
+    }
+    world.stop().await;
+}
+
+/// Makes a script with two versions, of which the first is active.
+async fn two_versions(world: &World) -> ScriptId {
+    let scripts = "/api/v1/admin/apps/shop/scripts";
+    let made = world.owner.post(scripts, json!({ "name": "greet", "source": "1" })).await.is(201);
+    let other = json!({ "source": "\"other\"", "activate": false });
+    world.owner.post(&format!("{scripts}/greet/versions"), other).await.is(201);
+    text(&made["id"]).parse().expect("an id")
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_run_is_run_again_with_what_the_caller_says(pool: PgPool) {
+    let world = World::start(pool).await;
+    let app = world.app("shop").await;
+    let runs = Runs { world: &world, app, script: two_versions(&world).await, route: RouteId::generate() };
+    let (over, running) = (InvocationId::generate(), InvocationId::generate());
+    runs.append(over, vec![runs.started(over, None).await, runs.completed(over, 200).await]).await;
+    runs.append(running, vec![runs.started(running, None).await]).await;
+    let path = |run: InvocationId| format!("/api/v1/admin/apps/shop/invocations/{run}/replay");
+
+    let same = world.owner.post(&path(over), json!({})).await.is(200);
+    assert_eq!(same["differences"], json!([]));
+    for instead in [json!({ "version": 2 }), json!({ "source": "\"other\"" })] {
+        let other = world.owner.post(&path(over), instead).await.is(200);
+        let difference = json!({ "part": "answer", "at": "status", "recorded": 200, "replayed": 201 });
+        assert_eq!(other["differences"], json!([difference]));
+    }
+    let refused = world.owner.post(&path(over), json!({ "source": "\"lost\"" })).await.problem(409);
+    assert!(refused.contains("nothing was recorded"), "{refused}");
+    let both = world.owner.post(&path(over), json!({ "source": "1", "version": 1 })).await.problem(422);
+    assert!(both.contains("not both"), "{both}");
+    let refused = world.owner.post(&path(over), json!({ "source": "oops" })).await.problem(422);
+    assert!(refused.contains("line 1"), "{refused}");
+    world.owner.post(&path(over), json!({ "version": 3 })).await.problem(404);
+    world.owner.post(&path(InvocationId::generate()), json!({})).await.problem(404);
+    let still = world.owner.post(&path(running), json!({})).await.problem(409);
+    assert!(still.contains("still runs"), "{still}");
+
+    // Whoever may not read the log is not shown what is in it.
+    let blind = world.key(&[Capability::AppReplay], Some("shop")).await;
+    let refused = blind.post(&path(over), json!({})).await.problem(403);
+    assert!(refused.contains("AppReadLog"), "{refused}");
+    let reader = world.key(&[Capability::AppReadLog], Some("shop")).await;
+    let refused = reader.post(&path(over), json!({})).await.problem(403);
+    assert!(refused.contains("AppReplay"), "{refused}");
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_last_runs_are_run_again_with_a_candidate(pool: PgPool) {
+    let world = World::start(pool).await;
+    let app = world.app("shop").await;
+    let script = two_versions(&world).await;
+    let runs = Runs { world: &world, app, script, route: RouteId::generate() };
+    for n in 0..8 {
+        let run = InvocationId::generate();
+        let route = (n % 2 == 0).then_some(runs.route);
+        runs.append(run, vec![runs.started(run, route).await, runs.completed(run, 200).await]).await;
+    }
+    let running = InvocationId::generate();
+    runs.append(running, vec![runs.started(running, Some(runs.route)).await]).await;
+    // Of another script.
+    let elsewhere = Runs { script: ScriptId::generate(), ..runs };
+    let run = InvocationId::generate();
+    elsewhere.append(run, vec![elsewhere.started(run, None).await, elsewhere.completed(run, 200).await]).await;
+
+    let path = "/api/v1/admin/apps/shop/scripts/greet/backtest";
+    let counts = |backtest: &Value| {
+        ["runs", "same", "answers_differ", "effects_differ", "left_out"]
+            .map(|name| backtest[name].as_u64().unwrap_or(99))
+    };
+    let other = world.owner.post(path, json!({ "version": 2 })).await.is(200);
+    assert_eq!(counts(&other), [8, 0, 8, 0, 1]);
+    assert_eq!(other["examples"].as_array().map(Vec::len), Some(5));
+    let same = world.owner.post(path, json!({ "version": 1 })).await.is(200);
+    assert_eq!((counts(&same), &same["examples"]), ([8, 8, 0, 0, 1], &json!([])));
+    let of_route = world.owner.post(path, json!({ "version": 2, "route": elsewhere.route })).await.is(200);
+    assert_eq!(counts(&of_route), [4, 0, 4, 0, 1]);
+    let last = world.owner.post(path, json!({ "version": 2, "limit": 3 })).await.is(200);
+    assert_eq!(counts(&last), [2, 0, 2, 0, 1]);
+    let lost = world.owner.post(path, json!({ "source": "\"lost\"" })).await.is(200);
+    assert_eq!(counts(&lost), [0, 0, 0, 0, 9]);
+
+    let refused = world.owner.post(path, json!({})).await.problem(422);
+    assert!(refused.contains("a `version` of the script, or a `source`"), "{refused}");
+    for limit in [0, 1_001] {
+        world.owner.post(path, json!({ "version": 2, "limit": limit })).await.problem(422);
     }
     world.stop().await;
 }

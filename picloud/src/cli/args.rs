@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::{
+    backtest::Backtest,
     dead_letters::{DeadLetters, Outbox},
     figures::{Errors, Metrics},
     invocations::Invocations,
@@ -82,6 +83,8 @@ pub enum Command {
     /// Runs of scripts: what ran, and one run in full
     #[command(subcommand, visible_alias = "inv")]
     Invocations(Invocations),
+    /// Run a script's last runs again with another version, and count what would be otherwise
+    Backtest(Backtest),
     /// How runs fail, those together that are alike, latest first
     Errors(Errors),
     /// How many runs there are, how they end, how long they take, and what is owed

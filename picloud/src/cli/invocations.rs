@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     Output,
     args::{Global, InApp},
+    backtest::{self, Instead},
     path,
     print::{self, BAD, GOOD, QUIET},
 };
@@ -35,6 +36,20 @@ pub enum Invocations {
     Show {
         /// Such as inv_01J…
         invocation: String,
+        /// Which app
+        #[command(flatten)]
+        in_app: InApp,
+    },
+    /// Run one again against its recording, and show what would be otherwise now: nothing is committed, nobody is called
+    #[command(after_help = "Examples:\n  \
+        picloud invocations replay inv_01J… --app shop\n  \
+        picloud invocations replay inv_01J… --app shop --source checkout.rhai")]
+    Replay {
+        /// Such as inv_01J…
+        invocation: String,
+        /// What it is run with [default: the version that ran]
+        #[command(flatten)]
+        instead: Instead,
         /// Which app
         #[command(flatten)]
         in_app: InApp,
@@ -114,6 +129,9 @@ pub(super) async fn run(global: &Global, command: &Invocations) -> Result<(), Fa
                 Output::Table => print::text(&told(&found)),
             }
             Ok(())
+        }
+        Invocations::Replay { invocation, instead, in_app } => {
+            backtest::replay(global, &client, invocation, instead, in_app).await
         }
     }
 }

@@ -6,6 +6,7 @@
 mod account;
 mod app;
 mod args;
+mod backtest;
 mod bulk;
 mod completions;
 mod dead_letters;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Invoke(arguments) => wait_for(invoke::run(&global, &arguments)),
         Command::Logs(arguments) => wait_for(logs::run(&global, &arguments)),
         Command::Invocations(command) => wait_for(invocations::run(&global, &command)),
+        Command::Backtest(arguments) => wait_for(backtest::run(&global, &arguments)),
         Command::Replay(arguments) => wait_for(replay::run(&global, &arguments)),
         Command::Verify(arguments) => wait_for(verify::run(&global, &arguments)),
         Command::Seals(command) => wait_for(verify::seals(&global, &command)),

@@ -129,6 +129,7 @@ pub(super) fn serve(
         keyring: platform.keyring.clone(),
         history: platform.history,
         invoker: platform.invoker(),
+        replayer: platform.replayer(),
         ceiling: Limits::CEILING,
         urls: Urls { public: config.public_url.clone(), admin: config.admin_url.clone() },
         versions,

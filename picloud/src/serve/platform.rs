@@ -276,6 +276,12 @@ impl Platform {
     pub fn invoker(&self) -> Arc<dyn picloud_core::run::Invoker> {
         Arc::new(self.runner.clone())
     }
+
+    /// The same as whoever wants runs of the past run again knows it.
+    #[must_use]
+    pub fn replayer(&self) -> Arc<dyn picloud_core::replay::Replayer> {
+        Arc::new(self.runner.clone())
+    }
 }
 
 /// Keeps the keys in memory as the log says they are. Ends with the tail.

@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
+mod again;
 mod app;
 mod eventually;
 mod history;

@@ -1,5 +1,6 @@
-//! Runs of scripts: lists of them, how many there are, and one run in full.
+//! Runs of scripts: lists of them, how many there are, one run in full, and what it would come to now.
 
+pub(super) mod replay;
 pub(super) mod show;
 
 use axum::{Json as Answer, extract::State};

@@ -2,7 +2,10 @@
 //!
 //! - `step` decides what a wanted source comes to: a new version, an older one activated, or nothing.
 //! - `source` checks what was sent before anything is decided on it.
+//! - `candidate` is what is to be run instead of what ran, `backtest` what that would have made of the last runs.
 
+pub(super) mod backtest;
+pub(super) mod candidate;
 pub(super) mod invoke;
 pub(super) mod source;
 pub(super) mod step;
