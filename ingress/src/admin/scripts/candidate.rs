@@ -19,6 +19,7 @@ use crate::{
 /// One of the two, or neither.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReplayWith)]
 pub(in crate::admin) struct Instead {
     /// A version of the script, by its number or id.
     pub(in crate::admin) version: Option<Named>,
