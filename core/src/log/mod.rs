@@ -3,10 +3,11 @@
 //! - [`Commit`] is what one run or one admin call wants written: events, what they were decided on, and by what right.
 //! - [`Committer`] takes commits from everywhere on the node and appends them in batches, one round trip each.
 //! - [`Recorded`] is an event as it lies in the log; [`read`] finds them, [`Tail`] tells of them as they come.
-//! - [`Node`] is this process's right to write, which others can take away.
+//! - [`Node`] is this process's right to write, which others can take away; [`alone()`] is one node's right to some work.
 //!
 //! Nobody but the committer writes the schemas `log` and `state`.
 
+mod alone;
 mod batch;
 mod broadcast;
 mod commit;
@@ -33,6 +34,7 @@ mod triggers;
 mod trouble;
 pub mod verify;
 
+pub use alone::alone;
 pub use broadcast::Broadcast;
 pub use commit::{
     Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected, StatusToken,

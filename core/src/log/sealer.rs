@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{
-    Commit, CommitError, Committer, Follow, NewEvent, Node, Position, Read, Recorded, Rejected, Tail,
+    Commit, CommitError, Committer, Follow, NewEvent, Node, Position, Read, Recorded, Rejected, Tail, alone,
     read::{Direction, Filter, ReadError, Reader},
 };
 use crate::{
@@ -135,12 +135,7 @@ impl Sealer {
     async fn keep(&self, stop: &CancellationToken) -> Result<(), SealError> {
         let mut lock = PgConnection::connect_with(&self.parts.direct).await?;
         loop {
-            let is_ours = sqlx::query_scalar!(
-                r#"select pg_try_advisory_lock(hashtextextended('picloud seals', 0)) as "locked!""#
-            )
-            .fetch_one(&mut lock)
-            .await?;
-            if is_ours {
+            if alone(&mut lock, "seals").await? {
                 self.seal(stop).await?;
                 // For the next, at once.
                 lock.close().await?;

@@ -9,7 +9,7 @@ use picloud_core::{
         Position, Recorded, Sealer, SealerParts, Seals,
         verify::{Finding, Verified, Wanted, Wrong, verify},
     },
-    seal::{PublicKey, Seal, SealKey},
+    seal::{Leaf, PublicKey, Seal, SealKey, tree::Tree},
 };
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinHandle;
@@ -328,6 +328,46 @@ async fn who_has_not_the_key_cannot_seal(database: PgPool) {
     .await;
     assert!(sealing.seals.trouble().unwrap().contains("was changed or forged"));
     sealing.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn who_forges_all_seals_from_one_on_is_found_at_the_first(database: PgPool) {
+    let sealing = Sealing::start(&database).await;
+    let log = some_events(&sealing, 4).await;
+    let wanted = trusting(&sealing.key);
+    let sealed = seals(&log);
+    let (changed, _) = &sealed[1];
+    sqlx::query("update log.data set data = replace(data::text, '\"round\":1', '\"round\":7')::json")
+        .execute(&database)
+        .await
+        .unwrap();
+    // All that can be done without the key: each seal says what is there now, and follows the one before.
+    let mut before = sealed[0].1.clone();
+    for (position, seal) in &sealed[1..] {
+        let there = sealing.node.reader.range(seal.after, seal.up_to, 1_000).await.unwrap();
+        let mut seal = Seal { previous: before.hash(), ..seal.clone() };
+        for root in &mut seal.classes {
+            let mut tree = Tree::default();
+            let of_class = there.iter().filter(|recorded| recorded.event.event.class() == root.class);
+            of_class.for_each(|recorded| tree.add(Leaf::of(recorded).hash()));
+            (root.count, root.root) = (tree.count(), tree.root());
+        }
+        sqlx::query("update log.config set data = $1::text::json where position = $2")
+            .bind(serde_json::to_string(&seal).unwrap())
+            .bind(position.0)
+            .execute(&database)
+            .await
+            .unwrap();
+        before = seal;
+    }
+    sealing.stop().await;
+
+    let mut connection = database.acquire().await.unwrap();
+    let found = verified(&mut connection, &wanted).await.findings;
+    let forged: Vec<_> = found.iter().map(|finding| (finding.position, &finding.wrong)).collect();
+    let (first, last) = (&sealed[1].1, sealed.last().unwrap());
+    let is = |number| Wrong::Seal { number: Some(number) };
+    assert_eq!(forged, [(*changed, &is(first.number)), (last.0, &is(last.1.number))]);
 }
 
 #[sqlx::test(migrations = "../migrations")]

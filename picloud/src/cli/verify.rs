@@ -172,6 +172,11 @@ fn told(verified: &Verified, wanted: &Wanted) -> String {
         };
         text += &format!("{QUIET}  signed with {key}, {whose}{QUIET:#}\n");
     }
+    if verified.histories.len() > 1 {
+        let lives = verified.histories.len();
+        text +=
+            &format!("{QUIET}  it was restored: these are {lives} lives of the log, one after the other{QUIET:#}\n");
+    }
     if verified.dropped > 0 {
         text += &format!("{QUIET}  {} more were sealed and have been dropped{QUIET:#}\n", count(verified.dropped));
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     causes::with_causes,
     log::{
-        Follow, Position, Recorded, Tail,
+        Follow, Position, Recorded, Tail, alone,
         read::{ReadError, Reader},
     },
 };
@@ -169,7 +169,7 @@ impl Keeper {
         loop {
             let mut others = Vec::new();
             for view in wanted {
-                if lock(&mut locks, view.name()).await? {
+                if alone(&mut locks, &format!("view {}", view.name())).await? {
                     let standing = self.standing(view.name()).clone();
                     standing.send_modify(|standing| standing.is_ours = true);
                     let (pool, tail) = (self.folding.clone(), self.tail.clone());
@@ -233,13 +233,6 @@ impl Keeper {
         }
         Ok(())
     }
-}
-
-/// Takes a view's lock, if no other node has it.
-async fn lock(connection: &mut PgConnection, view: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtextextended('picloud view ' || $1, 0)) as "locked!""#, view)
-        .fetch_one(connection)
-        .await
 }
 
 /// A view while it is folded here.

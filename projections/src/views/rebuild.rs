@@ -8,7 +8,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use futures::future::{try_join, try_join_all};
 use picloud_core::log::{
-    Position, Recorded,
+    Position, Recorded, alone,
     read::{ReadError, Reader},
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};
@@ -155,11 +155,7 @@ pub async fn rebuild(
     let reader = Reader::new(building.clone());
     let views = chosen(&reader, names)?;
     let mut lock = building.acquire().await?.detach();
-    let is_ours =
-        sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtextextended('picloud replay', 0)) as "locked!""#)
-            .fetch_one(&mut lock)
-            .await?;
-    if !is_ours {
+    if !alone(&mut lock, "replay").await? {
         return Err(RebuildError::UnderWay);
     }
     Schema::NEXT.make(&mut lock).await?;

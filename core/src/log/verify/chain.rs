@@ -66,9 +66,29 @@ impl Chain {
         Ok(page)
     }
 
-    /// What is wrong with the last seal: nothing after it vouches for it.
-    pub fn check_last(&self, findings: &mut Vec<Finding>) {
-        findings.extend(self.last.as_ref().and_then(forged));
+    /// What is wrong with the last seal: nothing after it vouches for it. Who forged it may have forged others before it, each
+    /// for the next: then the first of these is told, too, which takes looking at every signature from `after` on.
+    pub async fn check_last(
+        &self,
+        connection: &mut PgConnection,
+        segments: &[i64],
+        after: Position,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), sqlx::Error> {
+        let Some(last) = self.last.as_ref().and_then(forged) else { return Ok(()) };
+        let mut again = Self::after(after, Vec::new());
+        loop {
+            let page = again.page(connection, segments, &mut Vec::new()).await?;
+            if let Some(first) = page.iter().find_map(forged) {
+                findings.push(first);
+                break;
+            }
+            if page.is_empty() {
+                break;
+            }
+        }
+        findings.push(last);
+        Ok(())
     }
 
     async fn rows(

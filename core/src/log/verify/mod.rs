@@ -134,7 +134,7 @@ pub async fn verify(
             break;
         }
     }
-    chain.check_last(&mut verifier.verified.findings);
+    chain.check_last(verifier.connection, &lows, wanted.after, &mut verifier.verified.findings).await?;
     let mut verified = verifier.verified;
     let last = chain.last.map(|link| link.seal);
     for anchor in &wanted.anchors {
@@ -290,7 +290,7 @@ impl Verifier<'_> {
         Ok((seal.after.0 + 1..=seal.up_to.0).find(|position| !there.contains(position)).map(Position))
     }
 
-    /// The events of a class after one position up to another, as far as they have not been dropped, in order.
+    /// As [`leaves`], counted.
     async fn leaves(
         &mut self,
         class: Class,
@@ -298,16 +298,34 @@ impl Verifier<'_> {
         up_to: Position,
         mut each: impl FnMut(&Leaf<'_>),
     ) -> Result<(), VerifyError> {
-        for segment in self.segments.iter().filter(|segment| segment.meets(after, up_to) && segment.has(class)) {
-            let mut rows = copied::rows(self.connection, class, segment.low, after, up_to).await?;
-            while let Some(events) = rows.next(&mut each).await? {
-                let before = self.verified.events;
-                self.verified.events += events;
-                if before / TOLD_EVERY != self.verified.events / TOLD_EVERY {
-                    (self.told)(Progress { events: self.verified.events, of: self.of });
-                }
+        let (verified, told, of) = (&mut self.verified, &mut self.told, self.of);
+        let counted = |events| {
+            let before = verified.events;
+            verified.events += events;
+            if before / TOLD_EVERY != verified.events / TOLD_EVERY {
+                told(Progress { events: verified.events, of });
             }
-        }
-        Ok(())
+        };
+        leaves(self.connection, &self.segments, class, after, up_to, &mut each, counted).await
     }
+}
+
+/// The events of a class after one position up to another, as far as they have not been dropped, in order; and how many came
+/// with each piece.
+async fn leaves(
+    connection: &mut PgConnection,
+    segments: &[Segment],
+    class: Class,
+    after: Position,
+    up_to: Position,
+    each: &mut impl FnMut(&Leaf<'_>),
+    mut counted: impl FnMut(u64),
+) -> Result<(), VerifyError> {
+    for segment in segments.iter().filter(|segment| segment.meets(after, up_to) && segment.has(class)) {
+        let mut rows = copied::rows(connection, class, segment.low, after, up_to).await?;
+        while let Some(events) = rows.next(each).await? {
+            counted(events);
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use sqlx::PgConnection;
 
-use super::{VerifyError, copied};
+use super::VerifyError;
 use crate::{
     event::{Event, seal::Sealed},
     log::{
@@ -40,20 +40,15 @@ pub async fn prove(
     let Some(seal) = seal_of(reader, recorded.position, head).await? else { return Ok(None) };
     let class = recorded.event.event.class();
     let segments = super::segments(connection).await?;
-    let (mut leaves, mut found) = (Vec::new(), None);
+    let (mut hashes, mut found): (Vec<Hash>, _) = (Vec::new(), None);
     let mut each = |leaf: &Leaf<'_>| {
         if leaf.position == recorded.position {
-            found = Some((leaves.len(), proved(leaf, recorded)));
+            found = Some((hashes.len(), proved(leaf, recorded)));
         }
-        leaves.push(leaf.hash());
+        hashes.push(leaf.hash());
     };
-    for segment in segments.iter().filter(|segment| segment.meets(seal.after, seal.up_to) && segment.has(class)) {
-        let mut rows =
-            copied::rows(connection, class, segment.low, seal.after, seal.up_to).await.map_err(VerifyError::from)?;
-        while rows.next(&mut each).await?.is_some() {}
-    }
-    let leaves: Vec<Hash> = leaves;
-    Ok(found.map(|(index, event)| Proof { event, path: tree::path(&leaves, index), seal }))
+    super::leaves(connection, &segments, class, seal.after, seal.up_to, &mut each, |_| {}).await?;
+    Ok(found.map(|(index, event)| Proof { event, path: tree::path(&hashes, index), seal }))
 }
 
 async fn seal_of(reader: &Reader, position: Position, head: Position) -> Result<Option<Seal>, ReadError> {
