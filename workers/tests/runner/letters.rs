@@ -25,7 +25,7 @@ fn nobody() -> Actor {
 }
 
 /// In the name of a key.
-fn by_key(mut call: Call) -> Call {
+pub fn by_key(mut call: Call) -> Call {
     let held = [Capability::AppDeadLetterManage, Capability::AppKvRead, Capability::AppKvWrite];
     call.rights = Rights::Principal(held.into_iter().collect());
     call.actor = Actor { kind: ActorKind::ApiKey, id: Some("key_1".to_owned()), request_id: None, address: None };
@@ -33,7 +33,7 @@ fn by_key(mut call: Call) -> Call {
 }
 
 /// A letter of an app, and the root of its chain.
-async fn letter(node: &TestNode, app: AppId) -> (DeadLetterId, InvocationId) {
+pub async fn letter(node: &TestNode, app: AppId) -> (DeadLetterId, InvocationId) {
     let (id, root) = (DeadLetterId::generate(), InvocationId::generate());
     let plain = json!({ "event": { "id": "evt", "kind": "queue", "queue": { "message": 7 } } }).to_string();
     let bound_to = id.to_string();

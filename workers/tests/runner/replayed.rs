@@ -14,6 +14,7 @@ use serde_json::{Value, json, value::to_raw_value};
 use sqlx::PgPool;
 
 use crate::{
+    letters::{by_key, letter},
     server::{Reply, Server, answer},
     shop::{activate, app_with_script, deploy, told},
     support::{TestNode, call_of, call_with, node, program, program_within, soon},
@@ -244,5 +245,35 @@ async fn what_was_recorded_in_part_is_compared_as_far_as_it_goes(database: PgPoo
     .await
     .unwrap_err();
     assert!(matches!(refused, CannotReplay::Gone), "{refused:?}");
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn dead_letters_are_seen_as_they_were(database: PgPool) {
+    let node = node(&database).await;
+    let app = AppId::generate();
+    node.append(app, vec![picloud_core::event::app::Created { app, slug: "shop".into() }.into()]).await;
+    told(&node).await;
+    let (first, _) = letter(&node, app).await;
+    let (second, _) = letter(&node, app).await;
+    let source = r#"
+        let open = dead_letters::list(#{ unresolved: true }).items;
+        let seen = open.map(|letter| dead_letters::get(letter.id));
+        dead_letters::resolve(open[0].id, "seen to");
+        dead_letters::replay(open[1].id);
+        seen"#;
+    let script = program(app, source);
+    let call = by_key(call_of(&script));
+    node.invoke(call.clone()).await.unwrap().result.unwrap();
+
+    // Both are closed by now.
+    let replayed = again(&node, &call, &script).await;
+    assert_eq!(differences(&replayed), []);
+    assert_eq!(lacking(&replayed), Vec::<&str>::new());
+    let effects: Vec<_> = replayed.replayed.effects.iter().map(|effect| (&*effect.kind, &*effect.subject)).collect();
+    let [first, second] = [first, second].map(|id| id.to_string());
+    assert_eq!(effects[..2], [("dead_letter.resolved", second.as_str()), ("dead_letter.replayed", first.as_str())]);
+    assert_eq!(effects[2].0, "outbox.enqueued");
+    assert_eq!(replayed.replayed.effects[2].data["payload"]["queue"]["message"], 7);
     node.stop().await;
 }

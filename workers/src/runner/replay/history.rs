@@ -1,10 +1,8 @@
 //! What the log holds of one run.
 
-use std::collections::HashSet;
-
 use picloud_core::{
-    event::{Event, invocation},
-    id::EventId,
+    capability::Capability,
+    event::{Event, FailureReason, invocation},
     keys::DataKey,
     log::{
         Position, Recorded,
@@ -12,7 +10,7 @@ use picloud_core::{
     },
     outbox::Item,
     replay::{CannotReplay, Failed, Replay},
-    run::{LogLine, Unavailable},
+    run::{LogLine, Rights, Unavailable},
 };
 use serde_json::Value;
 use tracing::error;
@@ -62,25 +60,30 @@ impl History {
             Filter { app: Some(Some(wanted.app)), root: began.event.root.map(|root| root.uuid()), ..Filter::default() };
         let events = reader.list(&filter, Direction::Forward, wanted.began, wanted.ended, MOST).await;
         let events = events.map_err(|error| away(&error))?;
-        let mut told = Told { recordings, id: began.event.id, replays: HashSet::new(), learnt: Vec::new() };
-        let (mut logs, mut effects, mut end) = (Vec::new(), Vec::new(), None);
-        for recorded in &events {
-            if !told.is_its_own(recorded) {
-                continue;
-            }
+        let (mut learnt, mut logs, mut effects, mut end) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let mut replays = Vec::new();
+        for recorded in events.iter().filter(|recorded| recorded.event.cause == Some(began.event.id)) {
             match &recorded.event.event {
-                Event::InvocationJournaled(journaled) => told.learn(journaled)?,
+                Event::InvocationJournaled(journaled) => {
+                    let more: Option<Vec<Learnt>> = recordings.open("journal", &journaled.recording);
+                    learnt.extend(more.ok_or(CannotReplay::Erased)?);
+                }
                 Event::InvocationLogged(logged) => logs.extend(logged.lines.iter().cloned()),
                 Event::InvocationCompleted(completed) => {
                     let recorded = completed.recording.as_ref();
-                    let recorded = recorded.and_then(|sealed| told.recordings.open("response", sealed));
+                    let recorded = recorded.and_then(|sealed| recordings.open("response", sealed));
                     end = Some(End::Answered { status: completed.status, recorded });
                 }
                 Event::InvocationFailed(failed) => {
                     let invocation::Failed { reason, message, line, .. } = failed;
                     end = Some(End::Failed(Failed { reason: *reason, message: message.clone(), line: *line }));
                 }
-                effect => effects.push(effect.clone()),
+                effect => {
+                    effects.push(effect.clone());
+                    if matches!(effect, Event::DeadLetterReplayed(_)) {
+                        replays.push(recorded);
+                    }
+                }
             }
             // What follows settles its item: that is not of its doing.
             if end.is_some() {
@@ -88,40 +91,36 @@ impl History {
             }
         }
         let end = end.ok_or(CannotReplay::Gone)?;
+        effects.extend(replaying(reader, wanted, &replays).await?);
         let called = |learnt: &Learnt| match learnt {
             Learnt::Http(call) => Some(format!("{} {}", call.method, call.url)),
             _ => None,
         };
-        let calls = told.learnt.iter().filter_map(called).collect();
-        Ok(Self { calls, learnt: told.learnt, began, started, given, item, logs, effects, end })
+        let calls = learnt.iter().filter_map(called).collect();
+        Ok(Self { calls, learnt, began, started, given, item, logs, effects, end })
     }
 }
 
-/// What was read of a run so far.
-struct Told<'a> {
-    recordings: Recordings<'a>,
-    /// Of the event that says that it began.
-    id: EventId,
-    /// Of the events that say that it tried a dead letter again: the item that does so follows from them.
-    replays: HashSet<EventId>,
-    learnt: Vec<Learnt>,
-}
-
-impl Told<'_> {
-    fn is_its_own(&mut self, recorded: &Recorded) -> bool {
-        let event = &recorded.event;
-        let is_own = event.cause.is_some_and(|cause| cause == self.id || self.replays.contains(&cause));
-        if is_own && matches!(event.event, Event::DeadLetterReplayed(_)) {
-            self.replays.insert(event.id);
+impl History {
+    /// What the run may do, told what it might now. That is not recorded, and the key that it came with may be gone: a run that
+    /// was not refused had what it took.
+    pub fn rights(&self, now: Rights) -> Rights {
+        let was_refused = matches!(&self.end, End::Failed(Failed { reason: FailureReason::Forbidden, .. }));
+        match now {
+            Rights::Principal(_) if !was_refused => Rights::Principal(Capability::ALL.iter().copied().collect()),
+            now => now,
         }
-        is_own
     }
+}
 
-    fn learn(&mut self, journaled: &invocation::Journaled) -> Result<(), CannotReplay> {
-        let learnt: Vec<Learnt> = self.recordings.open("journal", &journaled.recording).ok_or(CannotReplay::Erased)?;
-        self.learnt.extend(learnt);
-        Ok(())
-    }
+/// The items that try dead letters again, in the same commit: these are of the letters' own chains.
+async fn replaying(reader: &Reader, wanted: &Replay, replays: &[&Recorded]) -> Result<Vec<Event>, CannotReplay> {
+    let Some(first) = replays.first() else { return Ok(Vec::new()) };
+    let filter = Filter { app: Some(Some(wanted.app)), kinds: vec!["outbox.enqueued".to_owned()], ..Filter::default() };
+    let owed = reader.list(&filter, Direction::Forward, first.position, wanted.ended, MOST).await;
+    let owed = owed.map_err(|error| away(&error))?;
+    let of_replay = |owed: &&Recorded| replays.iter().any(|replay| owed.event.cause == Some(replay.event.id));
+    Ok(owed.iter().filter(of_replay).map(|owed| owed.event.event.clone()).collect())
 }
 
 /// The item that a run was an attempt at, as it was then.

@@ -84,7 +84,7 @@ impl Inner {
             invocation: started.invocation,
             request_id: began.actor.request_id,
             principal: principal(&began.actor),
-            rights: setup.rights_to_run(&began.actor, app.id, &deployed_by, Utc::now()),
+            rights: history.rights(setup.rights_to_run(&began.actor, app.id, &deployed_by, Utc::now())),
             event,
             now: history.given.now,
             seed: history.given.seed,
