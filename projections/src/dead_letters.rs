@@ -32,7 +32,7 @@ pub struct Letter {
     pub created: Created,
     /// Who made its item be owed.
     pub actor: Actor,
-    /// The first run of its chain.
+    /// What its chain is named after.
     pub root: Option<InvocationId>,
     /// How far it lies from that.
     pub depth: u16,

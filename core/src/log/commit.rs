@@ -66,7 +66,7 @@ pub struct NewEvent {
     pub actor: Actor,
     /// The event it follows from.
     pub cause: Option<EventId>,
-    /// The first run of the chain it belongs to.
+    /// What the chain it belongs to is named after: its first run, or the item that it began with, under the same ULID.
     pub root: Option<InvocationId>,
     /// How many triggers lie between that run and this event.
     pub depth: u16,

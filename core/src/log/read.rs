@@ -62,7 +62,7 @@ pub struct Filter {
     pub subject: Option<String>,
     /// The actor's id.
     pub actor: Option<String>,
-    /// The first run of the chain.
+    /// What the chain is named after.
     pub root: Option<Uuid>,
     /// Not before.
     pub since: Option<DateTime<Utc>>,

@@ -37,7 +37,7 @@ pub struct Item {
     pub enqueued: Enqueued,
     /// Who made it be owed.
     pub actor: Actor,
-    /// The first run of its chain; none when it begins one.
+    /// What its chain is named after; none when it begins one.
     pub root: Option<InvocationId>,
     /// How far it lies from that.
     pub depth: u16,
@@ -58,6 +58,13 @@ pub enum Next {
 }
 
 impl Item {
+    /// What its chain is named after. One that begins with an item has no first run yet, and may have several attempts at that: it
+    /// bears the item's own ULID.
+    #[must_use]
+    pub fn chain(&self) -> InvocationId {
+        self.root.unwrap_or_else(|| self.enqueued.item.ulid().into())
+    }
+
     /// The number of the next attempt, from 1.
     #[must_use]
     pub fn attempt(&self) -> u16 {

@@ -21,7 +21,7 @@ pub struct Replayable<'a> {
     pub created: &'a Created,
     /// Who made its item be owed.
     pub actor: &'a Actor,
-    /// The first run of its chain.
+    /// What its chain is named after.
     pub root: Option<InvocationId>,
 }
 

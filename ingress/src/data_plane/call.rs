@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, header, request::Parts};
 use picloud_core::{
     event::{Actor, route::Mode},
-    id::{AppId, InvocationId, RequestId, RouteId},
+    id::{AppId, RequestId, RouteId},
     policy::{Principal, rights_in},
     retry::RetryPolicy,
     routing::{decode, normalise_host},
@@ -89,7 +89,8 @@ pub(super) fn call(incoming: &Incoming, target: Target, body: Bytes) -> Call {
     let query =
         uri.query().map_or_else(Vec::new, |query| form_urlencoded::parse(query.as_bytes()).into_owned().collect());
     Call {
-        invocation: InvocationId::generate(),
+        // One request begins one run, or one item, under its own ULID: who knows one of them knows the others.
+        invocation: incoming.id.ulid().into(),
         request_id: Some(incoming.id),
         program: target.program,
         kind: InvocationType::Http,

@@ -65,7 +65,8 @@ pub trait Later: Send + Sync + 'static {
 
 /// The work that a call becomes, and what its caller is answered.
 pub(super) fn owed(mut call: Call, retry: RetryPolicy, public_url: &str) -> Owed {
-    let item = OutboxId::generate();
+    // The same ULID as the request's, as the run of a call that waits has: one request begins one of them.
+    let item = OutboxId::from(call.invocation.ulid());
     let mut random = [0_u8; 24];
     getrandom::fill(&mut random).expect("the operating system hands out random bytes");
     let token = BASE64_URL_SAFE_NO_PAD.encode(random);

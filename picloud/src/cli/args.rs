@@ -309,8 +309,8 @@ pub struct Events {
     /// Only by this account, key or trigger
     #[arg(long, value_name = "ID")]
     pub actor: Option<String>,
-    /// Only what follows from this run
-    #[arg(long, value_name = "RUN")]
+    /// Only of one chain: the run, the item or the request that it began with
+    #[arg(long, value_name = "ID")]
     pub root: Option<String>,
     /// From then on
     #[arg(long, value_name = "TIME", conflicts_with = "follow")]

@@ -86,6 +86,18 @@ async fn a_call_that_fails_is_tried_again_until_it_succeeds_and_its_effects_are_
         .collect();
     let numbers: Vec<u64> = started.iter().map(|event| event["data"]["attempt"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=attempts).collect::<Vec<_>>());
+    // All attempts are of one chain, whatever of what is known names it.
+    let [chain, request] = ["inv_", "req_"].map(|prefix| item.replace("out_", prefix));
+    assert!(started.iter().all(|event| event["root"] == *chain), "{started:?}");
+    for name in [item, &chain, &request] {
+        let listed = home.picloud(&["events", "--root", name, "--output", "json"]).await;
+        let listed: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let runs = listed.iter().filter(|event| event["type"] == "invocation.started").count() as u64;
+        assert_eq!(runs, attempts, "{name}: {listed:#?}");
+    }
+    let last = started.last().unwrap()["subject"].as_str().unwrap();
+    let timeline = service.admin(&format!("/apps/shop/invocations/{last}")).await["timeline"].clone();
+    assert!(timeline.to_string().contains("outbox.delivered"), "{timeline:#}");
     assert!(!enqueued.to_string().contains("\"of\""), "what came in is sealed: {enqueued}");
     service.stop().await;
 }

@@ -58,7 +58,7 @@ pub trait Letters: Send + 'static {
 pub struct Origin {
     /// Who made it be owed.
     pub actor: Actor,
-    /// The first run of its chain.
+    /// What its chain is named after.
     pub root: Option<InvocationId>,
     /// How far it lies from that.
     pub depth: u16,

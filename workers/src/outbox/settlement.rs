@@ -131,5 +131,5 @@ pub fn about(item: &Item, event: Event) -> NewEvent {
     // A letter bears the name of whoever made its item be owed: in that it runs when it is tried again.
     let actor = if matches!(event, Event::DeadLetterCreated(_)) { &item.actor } else { &Actor::SYSTEM };
     let event = NewEvent::new(Some(item.app), actor, event);
-    NewEvent { cause: Some(item.event), root: item.root, depth: item.depth, ..event }
+    NewEvent { cause: Some(item.event), root: Some(item.chain()), depth: item.depth, ..event }
 }

@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, SubsecRound as _, Utc};
 use picloud_core::{
     event::{Actor, ActorKind, Event, FailureReason, invocation},
-    id::{EventId, NodeEpoch, OutboxId},
+    id::{EventId, InvocationId, NodeEpoch, OutboxId},
     keys::DataKey,
     log::{Broadcast, NewEvent, Read},
     outbox::Item,
@@ -334,14 +334,18 @@ impl Run {
         }
     }
 
+    /// What its chain is named after: itself, when it begins one.
+    pub fn chain(&self) -> InvocationId {
+        self.call.item.as_deref().map_or(self.call.invocation, Item::chain)
+    }
+
     /// An event that follows from the run.
     pub fn event(&self, event: impl Into<Event>) -> NewEvent {
         let item = self.call.item.as_deref();
-        let root = item.and_then(|item| item.root).unwrap_or(self.call.invocation);
         let depth = item.map_or(0, |item| item.depth);
         NewEvent::with_actor_json(Some(self.call.program.app), &self.call.actor, &self.actor_json, event).following(
             Some(self.started),
-            root,
+            self.chain(),
             depth,
         )
     }

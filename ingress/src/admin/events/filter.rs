@@ -1,14 +1,11 @@
 //! Which events are wanted, as the query says it.
 
 use chrono::{DateTime, Utc};
-use picloud_core::{
-    event::Event,
-    id::{AppId, InvocationId},
-    log::read::Filter,
-};
+use picloud_core::{event::Event, id::AppId, log::read::Filter};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::chain::Chain;
 use crate::{
     admin::{access::short, names, span::Span},
     problem::{Kind, Problem},
@@ -21,7 +18,9 @@ pub(in crate::admin) struct ListParams {
     kind: Option<String>,
     subject: Option<String>,
     actor: Option<String>,
-    root: Option<InvocationId>,
+    /// Only of this chain: its first run, or the item or the request that it began with.
+    #[schema(value_type = Option<String>)]
+    root: Option<Chain>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
     after: Option<String>,
@@ -38,7 +37,9 @@ pub(in crate::admin) struct StreamParams {
     kind: Option<String>,
     subject: Option<String>,
     actor: Option<String>,
-    root: Option<InvocationId>,
+    /// Only of this chain: its first run, or the item or the request that it began with.
+    #[schema(value_type = Option<String>)]
+    root: Option<Chain>,
     pub(super) after: Option<String>,
 }
 
@@ -49,7 +50,7 @@ impl ListParams {
             kinds: kinds(self.kind.as_deref())?,
             subject: text("subject", self.subject.as_deref())?,
             actor: text("actor", self.actor.as_deref())?,
-            root: self.root.map(InvocationId::uuid),
+            root: self.root.map(|Chain(root)| root.uuid()),
             since: self.since,
             until: self.until,
         })
@@ -75,7 +76,7 @@ impl StreamParams {
             kinds: kinds(self.kind.as_deref())?,
             subject: text("subject", self.subject.as_deref())?,
             actor: text("actor", self.actor.as_deref())?,
-            root: self.root.map(InvocationId::uuid),
+            root: self.root.map(|Chain(root)| root.uuid()),
             since: None,
             until: None,
         })

@@ -1,5 +1,6 @@
 //! The events of an app, or of the instance: what happened, by whom, as CloudEvents.
 
+mod chain;
 mod cloud_event;
 mod filter;
 

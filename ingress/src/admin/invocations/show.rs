@@ -6,7 +6,7 @@ use axum::{
 };
 use picloud_core::{
     event::Event,
-    id::{AppId, InvocationId},
+    id::{AppId, InvocationId, OutboxId},
     keys::{DataKey, Purpose, Sealed},
     log::{
         Position, Recorded,
@@ -106,8 +106,12 @@ impl AdminPlane {
         let ended = run.end.as_ref().map_or(head, |ended| ended.position);
         let of_app = Filter { app: Some(Some(app)), ..Filter::default() };
         let own = Filter { subject: Some(run.id.to_string()), ..of_app.clone() };
-        let chain = Filter { root: Some(run.id.uuid()), ..of_app };
         let mut events = self.events_between(&own, since, ended, MAX_TIMELINE).await?;
+        // Of a chain that it began itself, or that began with the item that it is an attempt at.
+        let begun = [Some(run.id.ulid()), run.item.map(OutboxId::ulid)];
+        let root =
+            events.iter().filter_map(|recorded| recorded.event.root).find(|root| begun.contains(&Some(root.ulid())));
+        let chain = Filter { root: Some(root.unwrap_or(run.id).uuid()), ..of_app };
         events.extend(self.events_between(&chain, since, head, MAX_TIMELINE).await?);
         events.sort_by_key(|recorded| recorded.position);
         events.dedup_by_key(|recorded| recorded.position);
