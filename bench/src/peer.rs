@@ -19,6 +19,7 @@ use picloud_core::{
     policy::Principal,
     routing::{HostMap, HostPattern, Pattern, Table},
     run::{Call, Diagnostic, Failure, Finished, Invoker, Owed, Program, Record, Rights, Unavailable},
+    trace::Tracer,
 };
 use picloud_ingress::{
     data_plane::{
@@ -82,6 +83,7 @@ pub async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         versions: Versions { product: "bench", sdk: "bench", api: "bench", schema: 0 },
         public_url: "".into(),
         settings: Settings::default(),
+        tracer: Tracer::off(),
     };
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
     let stop = CancellationToken::new();

@@ -23,4 +23,5 @@ pub mod run;
 pub mod schedule;
 pub mod seal;
 pub mod topic;
+pub mod trace;
 pub mod trigger;

@@ -106,6 +106,7 @@ pub struct Tail {
     // Weak: when the task is gone, whoever follows is to hear of it.
     sender: broadcast::WeakSender<Batch>,
     broadcasts: broadcast::WeakSender<Arc<Broadcast>>,
+    own: broadcast::WeakSender<Batch>,
     position: watch::Receiver<Position>,
     reader: Reader,
     shared: Arc<Shared>,
@@ -149,9 +150,11 @@ impl Tail {
         let (position, watched) = watch::channel(head);
         let shared = Arc::new(Shared::default());
         let (broadcasts, _) = broadcast::channel(RING);
+        let (own_batches, _) = broadcast::channel(RING);
         let tail = Self {
             sender: sender.downgrade(),
             broadcasts: broadcasts.downgrade(),
+            own: own_batches.downgrade(),
             position: watched,
             reader: reader.clone(),
             shared: Arc::clone(&shared),
@@ -160,7 +163,7 @@ impl Tail {
         let (to_others, wanted) = mpsc::channel(RING);
         tokio::spawn(send_on(pool.clone(), epoch, wanted));
         let own = epoch.uuid().to_string();
-        let task = Task { pool, listen, own, reader, sender, broadcasts, to_others, position, shared };
+        let task = Task { pool, listen, own, reader, sender, broadcasts, own_batches, to_others, position, shared };
         Ok((tail, tokio::spawn(task.run(local))))
     }
 
@@ -182,6 +185,12 @@ impl Tail {
     pub fn subscribe(&self) -> broadcast::Receiver<Batch> {
         // The task is gone: so is the other end of what is handed out.
         self.sender.upgrade().map_or_else(|| broadcast::channel(1).1, |sender| sender.subscribe())
+    }
+
+    /// What this node appends from now on, as it does. Who falls behind misses some.
+    #[must_use]
+    pub fn own(&self) -> broadcast::Receiver<Batch> {
+        self.own.upgrade().map_or_else(|| broadcast::channel(1).1, |own| own.subscribe())
     }
 
     /// What is broadcast from now on, here and on other nodes. Who falls behind misses some.
@@ -294,6 +303,7 @@ struct Task {
     reader: Reader,
     sender: broadcast::Sender<Batch>,
     broadcasts: broadcast::Sender<Arc<Broadcast>>,
+    own_batches: broadcast::Sender<Batch>,
     to_others: mpsc::Sender<Arc<Broadcast>>,
     position: watch::Sender<Position>,
     shared: Arc<Shared>,
@@ -313,7 +323,10 @@ impl Task {
                 batch = local.recv() => match batch {
                     Some(mut appended) => {
                         let broadcasts = std::mem::take(&mut appended.broadcasts);
-                        self.local(appended.into()).await;
+                        let batch = Batch::from(appended);
+                        // Nobody listens: fine.
+                        let _ = self.own_batches.send(batch.clone());
+                        self.local(batch).await;
                         self.broadcast(broadcasts);
                     }
                     None => break,

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use axum::extract::ConnectInfo;
@@ -18,7 +18,7 @@ use picloud_core::{
     run::{Call, InvocationType, Program, Record, Request},
 };
 
-use super::headers;
+use super::{headers, traced::Place};
 use crate::problem::{Kind, Problem};
 
 /// What came in, before its body is read.
@@ -27,6 +27,8 @@ pub(crate) struct Incoming {
     pub(crate) parts: Parts,
     /// The client's, from the socket: what proxies say of it is not believed.
     pub(crate) address: Option<IpAddr>,
+    /// Where it led, once that is found.
+    pub(super) place: OnceLock<Place>,
 }
 
 /// What is to be run for it.
@@ -48,7 +50,7 @@ pub(super) struct Target {
 impl Incoming {
     pub(crate) fn new(id: RequestId, parts: Parts) -> Self {
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
-        Self { id, parts, address }
+        Self { id, parts, address, place: OnceLock::new() }
     }
 
     /// The host asked for, normalised. A request that names two is refused: others may have looked at the other one.
@@ -89,7 +91,7 @@ pub(super) fn call(incoming: &Incoming, target: Target, body: Bytes) -> Call {
     let query =
         uri.query().map_or_else(Vec::new, |query| form_urlencoded::parse(query.as_bytes()).into_owned().collect());
     Call {
-        // One request begins one run, or one item, under its own ULID: who knows one of them knows the others.
+        // One request begins one run, or one item, under its own ULID: who knows one of them knows the others, and the trace.
         invocation: incoming.id.ulid().into(),
         request_id: Some(incoming.id),
         program: target.program,

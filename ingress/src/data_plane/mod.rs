@@ -16,11 +16,12 @@ mod lookup;
 pub(crate) mod outcome;
 mod rate;
 mod service;
+mod traced;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::State};
-use picloud_core::{event::route::RateLimit, run::Invoker};
+use picloud_core::{event::route::RateLimit, run::Invoker, trace::Tracer};
 
 pub(crate) use call::Incoming;
 pub use cookies::SESSION_COOKIES;
@@ -54,6 +55,8 @@ pub struct DataPlane {
     pub public_url: Arc<str>,
     /// What a request may cost.
     pub settings: Settings,
+    /// Where its way is told.
+    pub tracer: Tracer,
 }
 
 /// What a request may cost, beyond the limits of its script.

@@ -21,6 +21,7 @@ use super::{
     cors, credentials, idempotency, later,
     outcome::{self, Reply, Shape},
     rate::Rates,
+    traced::{Answering, Place},
 };
 use crate::{
     health,
@@ -43,9 +44,13 @@ pub(super) async fn handle(service: Served, request: Request) -> Response {
     let id = RequestId::generate();
     let (parts, body) = request.into_parts();
     let incoming = Incoming::new(id, parts);
+    let mut answering = Answering::begin(&service.plane.tracer, &incoming, &service.plane.public_url);
     let answered = service.answer(&incoming, body).await;
     let mut response = answered.unwrap_or_else(|problem| outcome::told(problem.request(id), incoming.is_head()));
     response.headers_mut().insert(request_id::HEADER, request_id::value(id));
+    if let Some(answering) = &mut answering {
+        answering.status = Some(response.status());
+    }
     response
 }
 
@@ -79,7 +84,12 @@ impl Service {
             return options(app, &host, path, &parts.headers);
         }
         match found {
-            Find::Found(found) => Ok(self.routed(incoming, app, &host, found, body).await),
+            Find::Found(found) => {
+                let place = Place { app: Arc::clone(&app.slug), route: Some(Arc::clone(found.route)) };
+                // Looked up once.
+                let _ = incoming.place.set(place);
+                Ok(self.routed(incoming, app, &host, found, body).await)
+            }
             Find::MethodNotAllowed { allow } => Err(method_not_allowed(&parts.method, path, &allow)),
             Find::NotFound => Err(nothing_here(path)),
         }
@@ -120,6 +130,7 @@ impl Service {
             params: Vec::new(),
             rest: None,
         };
+        let _ = incoming.place.set(Place { app: Arc::clone(&script.app.slug), route: None });
         self.open(&script.app)?;
         if script.is_paused {
             return Err(script_paused(&script.program));

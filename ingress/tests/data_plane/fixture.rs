@@ -20,6 +20,7 @@ use picloud_core::{
     policy::{AppRole, InstanceRole, Principal, Rights},
     routing::{HostMap, HostPattern, Pattern, Table},
     run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Owed, Program, Unavailable},
+    trace::Tracer,
 };
 use picloud_ingress::{
     Problem,
@@ -161,6 +162,7 @@ impl World {
             versions: Versions { product: "1.2.3", sdk: "1", api: "v1", schema: 7 },
             public_url: "https://pi.test".into(),
             settings: self.settings,
+            tracer: Tracer::off(),
         })
     }
 

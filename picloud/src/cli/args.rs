@@ -187,6 +187,9 @@ pub struct Serve {
     /// Where traces go [env: OTEL_EXPORTER_OTLP_ENDPOINT] [default: off]
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
+    /// Which part of all traces is told, from 0 to 1 [env: OTEL_TRACES_SAMPLER_ARG] [default: 1]
+    #[arg(long, value_name = "RATIO")]
+    pub otlp_ratio: Option<String>,
     /// Show each value and where it came from, and end
     #[arg(long)]
     pub print_config: bool,

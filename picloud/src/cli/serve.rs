@@ -46,6 +46,7 @@ impl Serve {
             (s::LOG, &self.log),
             (s::LOG_FORMAT, &self.log_format),
             (s::OTLP_ENDPOINT, &self.otlp_endpoint),
+            (s::OTLP_RATIO, &self.otlp_ratio),
             (s::TRUSTED_PROXIES, &self.trusted_proxies),
         ]
         .into_iter()

@@ -2,14 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
-use super::{DatabaseUrl, LogFormat, Role};
+use super::{DatabaseUrl, LogFormat, Role, SecretHeaders};
 
 /// Instead of a password.
-const MASK: &str = "****";
+pub(super) const MASK: &str = "****";
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
@@ -48,11 +50,43 @@ pub(super) fn database(text: &str) -> Result<DatabaseUrl, String> {
     Ok(DatabaseUrl::new(text.to_owned()))
 }
 
-pub(super) fn endpoint(text: &str) -> Result<String, String> {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
-        _ => Err("expected a URL, such as http://localhost:4318".to_owned()),
-    }
+pub(super) fn endpoint(text: &str) -> Result<Url, String> {
+    let plain = |url: &Url| {
+        let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        is_plain && url.password().is_none() && matches!(url.scheme(), "http" | "https")
+    };
+    Url::parse(text).ok().filter(plain).ok_or_else(|| {
+        "expected the URL of a collector that takes OTLP over HTTP, such as http://localhost:4318; what it asks for as a key \
+         goes into OTEL_EXPORTER_OTLP_HEADERS"
+            .to_owned()
+    })
+}
+
+/// `name=value` with commas between them, values percent-encoded, as OpenTelemetry writes them.
+pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let pair = |(n, part): (usize, &str)| {
+        let wrong = || format!("expected name=value with commas between them; part {} is not", n + 1);
+        let (name, value) = part.split_once('=').ok_or_else(wrong)?;
+        let value = percent_decode_str(value.trim()).decode_utf8().map_err(|_| wrong())?;
+        if name.trim().is_empty() { Err(wrong()) } else { Ok((name.trim().to_owned(), value.into_owned())) }
+    };
+    text.split(',').filter(|part| !part.trim().is_empty()).enumerate().map(pair).collect()
+}
+
+pub(super) fn headers(text: &str) -> Result<SecretHeaders, String> {
+    let header = |(name, value): (String, String)| {
+        let named = HeaderName::try_from(&name).map_err(|_| format!("`{name}` is no name of a header"))?;
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| format!("what stands behind `{name}=` cannot be sent"))?;
+        value.set_sensitive(true);
+        Ok((named, value))
+    };
+    Ok(SecretHeaders(pairs(text)?.into_iter().map(header).collect::<Result<_, String>>()?))
+}
+
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "expected which part of all traces is told, from 0 to 1, such as 0.1".to_owned())
 }
 
 /// Networks or single addresses, with commas between them.
@@ -121,6 +155,18 @@ mod tests {
         assert_eq!(masked("me:secret@db"), MASK, "no scheme");
         assert_eq!(masked("postgres://db/pi"), "postgres://db/pi");
         assert_eq!(format!("{:?}", database("postgres://me:secret@db/pi").unwrap()), "postgres://me:****@db/pi");
+    }
+
+    #[test]
+    fn headers_are_read_as_opentelemetry_writes_them_and_not_shown() {
+        let read = headers("authorization=Basic%20c2VjcmV0, x-scope = one").unwrap();
+        assert_eq!(read.expose()["authorization"], "Basic c2VjcmV0");
+        assert_eq!(read.expose()["x-scope"], "one");
+        assert_eq!((format!("{read:?}"), format!("{read}")), (MASK.to_owned(), MASK.to_owned()));
+        for wrong in ["hunter2", "a=b,hunter2", "bad name=hunter2", "a=hunter2%0d", "=hunter2"] {
+            let refused = headers(wrong).unwrap_err();
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
     }
 
     #[test]

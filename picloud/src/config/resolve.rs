@@ -3,14 +3,18 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
+use reqwest::Url;
 
 use super::{
-    Config, ConfigError, ControlPlane, Database, DatabaseUrl, LogFormat, Role, parse,
+    Config, ConfigError, ControlPlane, Database, DatabaseUrl, LogFormat, Otlp, Role, SecretHeaders, parse,
     setting::{self, Setting},
     show::Shown,
     sources::{Origin, Sources},
 };
 use crate::embedded::default_data_dir;
+
+/// Names with their values, in the order they were given.
+type Pairs = Vec<(String, String)>;
 
 /// A value and who set it.
 struct Chosen<T> {
@@ -59,7 +63,11 @@ struct Settled {
     log: Chosen<String>,
     log_format: Chosen<LogFormat>,
     trusted_proxies: Option<Chosen<Vec<IpNet>>>,
-    otlp_endpoint: Option<Chosen<String>>,
+    otlp_endpoint: Option<Chosen<Url>>,
+    otlp_headers: Option<Chosen<SecretHeaders>>,
+    otlp_ratio: Chosen<f64>,
+    otel_service_name: Option<Chosen<String>>,
+    otel_resource_attributes: Option<Chosen<Pairs>>,
 }
 
 impl Settled {
@@ -82,6 +90,10 @@ impl Settled {
             log: said_or(sources, &setting::LOG, parse::log_filter, || "info".to_owned())?,
             log_format: said_or(sources, &setting::LOG_FORMAT, parse::log_format, || LogFormat::Text)?,
             otlp_endpoint: said(sources, &setting::OTLP_ENDPOINT, parse::endpoint)?,
+            otlp_headers: said(sources, &setting::OTLP_HEADERS, parse::headers)?,
+            otlp_ratio: said_or(sources, &setting::OTLP_RATIO, parse::ratio, || 1.0)?,
+            otel_service_name: said(sources, &setting::OTEL_SERVICE_NAME, |text| Ok(text.to_owned()))?,
+            otel_resource_attributes: said(sources, &setting::OTEL_RESOURCE_ATTRIBUTES, parse::pairs)?,
             listen,
             control_plane,
             data_dir,
@@ -100,6 +112,10 @@ impl Settled {
             .trusted_proxies
             .as_ref()
             .map(|chosen| chosen.with(chosen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")));
+        let attributes = self.otel_resource_attributes.as_ref().map(|chosen| {
+            chosen
+                .with(chosen.value.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(","))
+        });
         vec![
             self.listen.shown(&setting::LISTEN),
             shown_or(admin_listen.as_ref(), &setting::ADMIN_LISTEN, "none"),
@@ -115,6 +131,10 @@ impl Settled {
             self.log.shown(&setting::LOG),
             self.log_format.with(self.log_format.value.as_str()).shown(&setting::LOG_FORMAT),
             shown_or(self.otlp_endpoint.as_ref(), &setting::OTLP_ENDPOINT, "off"),
+            shown_or(self.otlp_headers.as_ref(), &setting::OTLP_HEADERS, "none"),
+            self.otlp_ratio.shown(&setting::OTLP_RATIO),
+            shown_or(self.otel_service_name.as_ref(), &setting::OTEL_SERVICE_NAME, "picloud"),
+            shown_or(attributes.as_ref(), &setting::OTEL_RESOURCE_ATTRIBUTES, "none"),
         ]
     }
 
@@ -131,7 +151,13 @@ impl Settled {
             master_key_file: self.master_key_file.value,
             log: self.log.value,
             log_format: self.log_format.value,
-            otlp_endpoint: self.otlp_endpoint.map(|chosen| chosen.value),
+            otlp: self.otlp_endpoint.map(|endpoint| Otlp {
+                endpoint: endpoint.value,
+                headers: self.otlp_headers.map(|chosen| chosen.value).unwrap_or_default(),
+                ratio: self.otlp_ratio.value,
+                service_name: self.otel_service_name.map(|chosen| chosen.value),
+                attributes: self.otel_resource_attributes.map(|chosen| chosen.value).unwrap_or_default(),
+            }),
         })
     }
 }
@@ -192,7 +218,7 @@ fn default_admin_url(control: &ControlPlane, listen: SocketAddr, public_url: &Ch
         // Whatever stands before the data plane stands before the control plane too.
         ControlPlane::Host(host) if public_url.is_said() => {
             let scheme = public_url.value.split("://").next().unwrap_or("https");
-            let port = reqwest::Url::parse(&public_url.value).ok().and_then(|url| url.port());
+            let port = Url::parse(&public_url.value).ok().and_then(|url| url.port());
             port.map_or_else(|| format!("{scheme}://{host}"), |port| format!("{scheme}://{host}:{port}"))
         }
         ControlPlane::Host(host) => format!("http://{host}:{}", listen.port()),
@@ -217,7 +243,11 @@ fn said<T>(
     match parse(text.trim()) {
         Ok(value) => Ok(Some(Chosen { value, origin })),
         Err(problem) => {
-            let value = if setting.key.ends_with("_url") { parse::masked(text) } else { text.to_owned() };
+            let value = match setting {
+                setting if setting.is_secret() => parse::MASK.to_owned(),
+                setting if setting.is_url() => parse::masked(text),
+                _ => text.to_owned(),
+            };
             Err(ConfigError::BadValue { origin: origin.to_string(), value, problem })
         }
     }

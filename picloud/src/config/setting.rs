@@ -15,6 +15,18 @@ impl Setting {
     pub fn flag(&self) -> String {
         format!("--{}", self.key.replace('_', "-"))
     }
+
+    /// Whether it is shown to nobody. Such has no flag: what is typed there, others on the machine see.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        *self == OTLP_HEADERS
+    }
+
+    /// Whether it is a URL, in which a password may stand.
+    #[must_use]
+    pub fn is_url(&self) -> bool {
+        self.key.ends_with("_url") || *self == OTLP_ENDPOINT
+    }
 }
 
 macro_rules! settings {
@@ -55,6 +67,14 @@ settings! {
     LOG_FORMAT = "log_format", "PICLOUD_LOG_FORMAT";
     /// Where traces go.
     OTLP_ENDPOINT = "otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT";
+    /// What goes with them, such as a key.
+    OTLP_HEADERS = "otlp_headers", "OTEL_EXPORTER_OTLP_HEADERS";
+    /// Which part of them.
+    OTLP_RATIO = "otlp_ratio", "OTEL_TRACES_SAMPLER_ARG";
+    /// Under which name this service is found there.
+    OTEL_SERVICE_NAME = "otel_service_name", "OTEL_SERVICE_NAME";
+    /// What else is said of it there.
+    OTEL_RESOURCE_ATTRIBUTES = "otel_resource_attributes", "OTEL_RESOURCE_ATTRIBUTES";
 }
 
 /// Variables that mean something to us and are no settings of the service.

@@ -34,20 +34,24 @@ fn flags_win_over_environment_over_file_over_defaults() {
     assert_eq!(config.listen.port(), 5);
     assert_eq!(config.control_plane, ControlPlane::Listen(([127, 0, 0, 1], 4).into()));
     insta::assert_snapshot!(table(&shown), @r"
-    listen               127.0.0.1:5            --listen
-    admin_listen         127.0.0.1:4            PICLOUD_ADMIN_LISTEN
-    admin_host           none                   default
-    data_dir             /from/file             data_dir in picloud-server.toml
-    database_url         embedded               default
-    database_listen_url  same as database_url   default
-    public_url           http://127.0.0.1:5     default
-    admin_url            http://127.0.0.1:4     default
-    trusted_proxies      none                   default
-    role                 all                    default
-    master_key_file      /from/file/master.key  default
-    log                  info                   default
-    log_format           text                   default
-    otlp_endpoint        off                    default
+    listen                    127.0.0.1:5            --listen
+    admin_listen              127.0.0.1:4            PICLOUD_ADMIN_LISTEN
+    admin_host                none                   default
+    data_dir                  /from/file             data_dir in picloud-server.toml
+    database_url              embedded               default
+    database_listen_url       same as database_url   default
+    public_url                http://127.0.0.1:5     default
+    admin_url                 http://127.0.0.1:4     default
+    trusted_proxies           none                   default
+    role                      all                    default
+    master_key_file           /from/file/master.key  default
+    log                       info                   default
+    log_format                text                   default
+    otlp_endpoint             off                    default
+    otlp_headers              none                   default
+    otlp_ratio                1                      default
+    otel_service_name         picloud                default
+    otel_resource_attributes  none                   default
     ");
 }
 
@@ -79,7 +83,12 @@ fn what_cannot_be_used_is_named_with_its_place() {
         refused(&[("admin_host", "admin.test"), ("admin_listen", "0.0.0.0:81")], &[], ""),
         refused(&[], &[("PICLOUD_DATABASE_LISTEN_URL", "postgres://db/pi")], ""),
         refused(&[("public_url", "example.com")], &[], ""),
+        refused(&[("otlp_endpoint", "https://me:hunter2@otlp.example.com")], &[], ""),
+        refused(&[("otlp_ratio", "10%")], &[], ""),
+        refused(&[], &[("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")], ""),
+        refused(&[], &[("OTEL_RESOURCE_ATTRIBUTES", "a=b,c")], ""),
     ];
+    assert!(!errors.concat().contains("hunter2"), "{errors:?}");
     insta::assert_snapshot!(errors.join("\n---\n"), @r#"
     picloud-server.toml sets `lsten`, which is not a setting (did you mean `listen`?)
     ---
@@ -111,6 +120,14 @@ fn what_cannot_be_used_is_named_with_its_place() {
     PICLOUD_DATABASE_LISTEN_URL is set without --database-url: the embedded PostgreSQL has no other way in
     ---
     --public-url is `example.com`: expected http:// or https:// and a host, without a path, such as https://example.com
+    ---
+    --otlp-endpoint is `https://me:****@otlp.example.com/`: expected the URL of a collector that takes OTLP over HTTP, such as http://localhost:4318; what it asks for as a key goes into OTEL_EXPORTER_OTLP_HEADERS
+    ---
+    --otlp-ratio is `10%`: expected which part of all traces is told, from 0 to 1, such as 0.1
+    ---
+    OTEL_EXPORTER_OTLP_HEADERS is `****`: expected name=value with commas between them; part 1 is not
+    ---
+    OTEL_RESOURCE_ATTRIBUTES is `a=b,c`: expected name=value with commas between them; part 2 is not
     "#);
 }
 

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+use http::HeaderMap;
 use ipnet::IpNet;
+use reqwest::Url;
 
 /// Everything that was decided before the start.
 #[derive(Clone, Debug)]
@@ -28,9 +30,48 @@ pub struct Config {
     /// For whom the log is written.
     pub log_format: LogFormat,
     /// Where traces go, if anywhere.
-    pub otlp_endpoint: Option<String>,
+    pub otlp: Option<Otlp>,
     /// The proxies whose `x-forwarded-for` counts.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Where traces go, over OTLP with HTTP.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    /// Where the collector is; `/v1/traces` is put behind it.
+    pub endpoint: Url,
+    /// What it is sent besides.
+    pub headers: SecretHeaders,
+    /// Which part of all traces, from 0 to 1.
+    pub ratio: f64,
+    /// `service.name`.
+    pub service_name: Option<String>,
+    /// What else is said of this service.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// Headers that hold keys. They show in no form of print.
+#[derive(Clone, Default)]
+pub struct SecretHeaders(pub(super) HeaderMap);
+
+impl SecretHeaders {
+    /// To be sent.
+    #[must_use]
+    pub const fn expose(&self) -> &HeaderMap {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(super::parse::MASK)
+    }
+}
+
+impl fmt::Display for SecretHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// Where the control plane is: never where scripts answer.

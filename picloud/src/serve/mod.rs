@@ -11,6 +11,7 @@ mod planes;
 mod platform;
 mod signal;
 mod telemetry;
+mod traces;
 
 use std::{
     io::IsTerminal as _,
@@ -23,6 +24,7 @@ use picloud_ingress::admin;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::{planes::Shown, traces::Traces};
 use crate::{
     config::{Config, LogFormat},
     embedded,
@@ -80,7 +82,9 @@ async fn serve(
         node::revoke_all(&database.pool).await.context("failed to retire the nodes before this one")?;
     }
     let own = outside::forbidden(listeners.addresses(), [&database.pool.connect_options(), &database.direct]).await;
-    let platform = Platform::start(database.pool.clone(), database.direct.clone(), master, own).await?;
+    let traces = Traces::new(config.otlp.as_ref());
+    let platform =
+        Platform::start(database.pool.clone(), database.direct.clone(), master, own, traces.tracer()).await?;
     let is_first_start = local_profile::settle(config, &platform).await?;
     // The tail may not have read yet what the first start has just written; without it the first key is not known.
     platform.setup.reached(platform.tail.position().max(platform.committer.head())).await;
@@ -89,7 +93,10 @@ async fn serve(
     let owner_link = if is_first_start { first_owner_link(config, &platform).await? } else { None };
 
     let stopping = CancellationToken::new();
-    let planes = planes::serve(config, &platform, listeners, connections, &stopping);
+    let tracer = traces.tracer();
+    let sending = traces.send(&platform)?;
+    let shown = Shown { tracer, traces: sending.counts.clone() };
+    let planes = planes::serve(config, &platform, listeners, connections, shown, &stopping);
     info!(start_ms = began.elapsed().as_millis() as u64, "Ready");
     greeting::print(config, database, is_first_start, owner_link.as_deref(), began.elapsed());
 
@@ -103,6 +110,7 @@ async fn serve(
         () = async {
             planes.await;
             platform.stop(Instant::now() + DRAIN).await;
+            sending.stop().await;
         } => {}
         () = stop.wait() => warn!("Ended before everything was done: what was acknowledged is in the log"),
     }

@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use picloud_core::{limits::Limits, log::schema, routing::normalise_host};
+use picloud_core::{limits::Limits, log::schema, routing::normalise_host, trace::Tracer};
 use picloud_ingress::{
     admin::{self, AdminPlane, Urls},
     data_plane::{self, Catalog, DataPlane, Settings},
@@ -27,8 +27,17 @@ use super::{
     Platform,
     joints::{AsyncCalls, Keys, Lookup, NodeHealth, StoredOutcomes},
     telemetry::Figures,
+    traces,
 };
 use crate::config::{Config, ControlPlane};
+
+/// What others see of what the planes do.
+pub(super) struct Shown {
+    /// Where requests are told.
+    pub(super) tracer: Tracer,
+    /// What becomes of that.
+    pub(super) traces: traces::Counts,
+}
 
 /// The addresses, taken.
 pub(super) struct Listeners {
@@ -70,6 +79,7 @@ pub(super) fn serve(
     platform: &Platform,
     listeners: Listeners,
     connections: usize,
+    shown: Shown,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let health = Arc::new(NodeHealth {
@@ -78,7 +88,7 @@ pub(super) fn serve(
         views: platform.views.clone(),
         seals: platform.seals.clone(),
     });
-    let figures = Arc::new(Figures::new(Arc::clone(&health), platform.database.clone()));
+    let figures = Arc::new(Figures::new(Arc::clone(&health), platform.database.clone(), shown.traces));
     tokio::spawn(Arc::clone(&figures).count(platform.tail.follow(platform.tail.position())));
     let versions = Versions {
         product: env!("CARGO_PKG_VERSION"),
@@ -115,6 +125,7 @@ pub(super) fn serve(
         versions,
         public_url: config.public_url.as_str().into(),
         settings: Settings::default(),
+        tracer: shown.tracer,
     })
     .merge(realtime);
     let control = admin::router(AdminPlane {

@@ -16,6 +16,7 @@ use picloud_core::{
         Committer, CommitterConfig, Follow, Handoff, Node, Sealer, SealerParts, Seals, Tail, partitions, read::Reader,
         schema,
     },
+    trace::Tracer,
 };
 use picloud_ingress::auth::Auth;
 use picloud_projections::{
@@ -105,7 +106,8 @@ pub struct Platform {
 
 impl Platform {
     /// Joins a node on a database whose schema is current. `direct` is for the committer and LISTEN, which need
-    /// connections of their own; `own` addresses are what no script may call.
+    /// connections of their own; `own` addresses are what no script may call. What runs do is told to
+    /// `tracer`.
     ///
     /// # Errors
     /// When the database refuses, or the master key is not the one it was first started with.
@@ -114,6 +116,7 @@ impl Platform {
         direct: PgConnectOptions,
         master: MasterKey,
         own: Arc<[SocketAddr]>,
+        tracer: Tracer,
     ) -> anyhow::Result<Self> {
         let keyring = Keyring::open(master, database.clone()).await?;
         let history = schema::history(&database).await.context("failed to ask for the log's history")?;
@@ -166,6 +169,7 @@ impl Platform {
             database: database.clone(),
             setup: setup.clone(),
             http: outside::client(own, &setup),
+            tracer,
         });
         let parts = DispatcherParts {
             runner: runner.clone(),
@@ -315,6 +319,7 @@ async fn follow_keys(mut log: Follow, keyring: Keyring) {
     }
 }
 
-fn host_name() -> String {
+/// What this machine calls itself.
+pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -20,7 +20,7 @@ use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::joints::NodeHealth;
+use super::{joints::NodeHealth, traces};
 
 /// Seconds that runs are told apart by, from the shortest there are to the longest that are allowed.
 const RUN_SECONDS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -32,6 +32,8 @@ const EVENTS: &str = "picloud_events_total";
 const RUNS: &str = "picloud_runs_total";
 const RUN_DURATION: &str = "picloud_run_duration_seconds";
 const SEALED: &str = "picloud_sealed_position";
+const SPANS_EXPORTED: &str = "picloud_trace_spans_exported_total";
+const SPANS_DROPPED: &str = "picloud_trace_spans_dropped_total";
 
 /// The figures of a node.
 pub(super) struct Figures {
@@ -39,17 +41,18 @@ pub(super) struct Figures {
     handle: PrometheusHandle,
     health: Arc<NodeHealth>,
     database: PgPool,
+    traces: traces::Counts,
 }
 
 impl Figures {
-    pub(super) fn new(health: Arc<NodeHealth>, database: PgPool) -> Self {
+    pub(super) fn new(health: Arc<NodeHealth>, database: PgPool, traces: traces::Counts) -> Self {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Full(RUN_DURATION.into()), &RUN_SECONDS)
             .expect("there are buckets")
             .build_recorder();
         let handle = recorder.handle();
         with_local_recorder(&recorder, describe);
-        Self { recorder, handle, health, database }
+        Self { recorder, handle, health, database, traces }
     }
 
     /// Counts what happens, until the log ends.
@@ -81,6 +84,10 @@ impl Figures {
         gauge!("picloud_sealing").set(number(seals.trouble().is_none()));
         let (head, now) = (committer.head().max(tail.position()), Utc::now());
         gauge!("picloud_log_position").set(head.0 as f64);
+        if let Some((exported, dropped)) = self.traces.now() {
+            counter!(SPANS_EXPORTED).absolute(exported);
+            counter!(SPANS_DROPPED).absolute(dropped);
+        }
         for standing in views.standings() {
             let view = || vec![Label::new("view", standing.view)];
             gauge!("picloud_view_lag_seconds", view()).set(standing.lag(now).as_seconds_f64());
@@ -135,6 +142,8 @@ fn describe() {
     describe_counter!(EVENTS, "Events of the log, of all nodes, since this one was started, by kind");
     describe_counter!(RUNS, "Runs of scripts that ended, of all nodes, since this one was started, by how");
     describe_histogram!(RUN_DURATION, "How long runs took, from their first instruction to their last");
+    describe_counter!(SPANS_EXPORTED, "Spans of this node that a collector has taken");
+    describe_counter!(SPANS_DROPPED, "Spans of this node that no collector has taken, nor will");
     describe_gauge!(SEALED, "Up to where the log is sealed");
     describe_gauge!("picloud_log_position", "The last event of the log");
     describe_gauge!("picloud_ready", "Whether this node can serve");

@@ -25,11 +25,17 @@ pub struct Pair {
 
 /// Two nodes with a data directory each, that share the database and the master key.
 pub async fn pair() -> Pair {
+    pair_with(&[]).await
+}
+
+/// The same with further variables.
+pub async fn pair_with(variables: &[(&'static str, &str)]) -> Pair {
     let (home, other) = (Arc::new(Home::new()), Arc::new(Home::new()));
     let database = SharedDatabase::new().await;
     let master_key = home.path().join("master.key").to_str().unwrap().to_owned();
     let start = |home: &Arc<Home>| {
-        Start::new(home).with("DATABASE_URL", database.url()).with("PICLOUD_MASTER_KEY_FILE", &master_key)
+        let start = Start::new(home).with("DATABASE_URL", database.url()).with("PICLOUD_MASTER_KEY_FILE", &master_key);
+        variables.iter().fold(start, |start, (name, value)| start.with(name, *value))
     };
     let one = start(&home).ready().await;
     // It knows the second start from the first, and so does not make a key again.

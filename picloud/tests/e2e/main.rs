@@ -2,13 +2,14 @@
 //! in ways that nobody should have to fear.
 //!
 //! [`home`] is a folder for a service's data, [`service`] a running service in it, [`app`] what is deployed to it,
-//! [`history`] the log as operators see it, [`stream`] what is told of it, [`load`] many callers who remember what was
-//! acknowledged.
+//! [`history`] the log as operators see it, [`stream`] what is told of it, [`collector`] who takes traces, [`load`] many callers
+//! who remember what was acknowledged.
 
 #![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
 mod again;
 mod app;
+mod collector;
 mod eventually;
 mod history;
 mod home;
@@ -40,5 +41,6 @@ mod secrecy;
 mod starting;
 mod stopping;
 mod tls;
+mod traced;
 mod triggered;
 mod triggers;

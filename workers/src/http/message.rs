@@ -3,12 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Method, header::HeaderMap};
+use picloud_core::trace;
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderName},
+};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
 /// Says how many calls of scripts to scripts of this platform stand inside each other.
 pub const HOPS: &str = "x-picloud-hops";
+
+/// Says which trace a call belongs to.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static(trace::HEADER);
 
 /// A call that a script wants made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,6 +18,6 @@ mod tls;
 pub use address::is_public;
 pub use client::{Client, ExceptionsOf, Settings};
 pub use failure::Failure;
-pub use message::{Answer, HOPS, Request};
+pub use message::{Answer, HOPS, Request, TRACEPARENT};
 pub use picloud_core::http_exception::Exception;
 pub use resolve::{Resolver, SystemResolver};

@@ -6,7 +6,7 @@ use reqwest::{
     header::{self, HeaderMap},
 };
 
-use super::{Failure, Request};
+use super::{Failure, Request, message::TRACEPARENT};
 
 /// The request that follows an answer; none, when that is the answer.
 pub(super) fn next(request: &Request, status: StatusCode, headers: &HeaderMap) -> Result<Option<Request>, Failure> {
@@ -28,6 +28,8 @@ pub(super) fn next(request: &Request, status: StatusCode, headers: &HeaderMap) -
         for name in CREDENTIALS {
             next.headers.remove(name);
         }
+        // Told to whom the script called. What that one names is not to know which requests belong together.
+        next.headers.remove(TRACEPARENT);
     }
     Ok(Some(next))
 }
@@ -48,7 +50,8 @@ mod tests {
     use super::*;
 
     fn request(method: Method) -> Request {
-        let headers = [("authorization", "a"), ("cookie", "b"), ("content-type", "c"), ("x-own", "d")];
+        let headers =
+            [("authorization", "a"), ("cookie", "b"), ("content-type", "c"), ("traceparent", "t"), ("x-own", "d")];
         let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         Request {
             method,
@@ -80,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_do_not_leave_the_origin() {
+    fn neither_credentials_nor_traces_leave_the_origin() {
         for elsewhere in ["https://two.example/", "http://one.example/", "https://one.example:444/", "//two.example"] {
             let next = redirected(Method::POST, 307, elsewhere).unwrap();
             assert_eq!(names(&next), ["content-type", "x-own"], "{elsewhere}");
@@ -93,7 +96,7 @@ mod tests {
         for status in [301, 302, 303] {
             let next = redirected(Method::POST, status, "/c").unwrap();
             assert_eq!((&next.method, next.body.len()), (&Method::GET, 0), "{status}");
-            assert_eq!(names(&next), ["authorization", "cookie", "x-own"]);
+            assert_eq!(names(&next), ["authorization", "cookie", "traceparent", "x-own"]);
         }
         assert_eq!(redirected(Method::HEAD, 303, "/c").unwrap().method, Method::HEAD);
         assert_eq!(redirected(Method::DELETE, 302, "/c").unwrap().method, Method::DELETE);

@@ -51,7 +51,8 @@ pub(super) struct Run {
     actor_json: Arc<str>,
     /// The event that says it began; what it does follows from that.
     started: EventId,
-    now: DateTime<Utc>,
+    /// The clock that its script sees: when it was asked for.
+    pub now: DateTime<Utc>,
     seed: [u8; 32],
     cancelled: Arc<AtomicBool>,
     /// When its first try got a thread: its time is counted from there, not from when it was asked for.

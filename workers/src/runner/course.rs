@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use futures::future::join;
 use picloud_core::{
     event::FailureReason,
@@ -140,13 +141,16 @@ impl Course {
     /// Makes a try the run's end; hands its reads back when that cannot be.
     async fn commit(&mut self, tried: Tried) -> Result<Finished, (CommitError, Vec<Read>)> {
         let Tried { finished, mut events, reads, broadcasts } = tried;
-        let outcome = self.outcome(&finished);
+        let (ended_at, outcome) = (self.told_at(), self.outcome(&finished));
         match self.settle(finished.result.as_ref().err()).await {
             Ok(more) => events.extend(more),
             Err(error) => return Err((error, reads)),
         }
         match self.append(events, reads.clone(), outcome, broadcasts).await {
-            Ok(()) => Ok(finished),
+            Ok(()) => {
+                self.tell_end(&finished, ended_at);
+                Ok(finished)
+            }
             Err(error) => Err((error, reads)),
         }
     }
@@ -166,7 +170,12 @@ impl Course {
                 };
                 let settled = settlement::failed(&self.inner.parts.keyring, item, tried, failure).await;
                 settled.map_err(|error| {
-                    error!(%error, outbox.item = %item.enqueued.item, "Failed to settle an item of the outbox");
+                    error!(
+                        %error,
+                        outbox.item = %item.enqueued.item,
+                        trace_id = %self.run.trace(),
+                        "Failed to settle an item of the outbox"
+                    );
                     CommitError::Unavailable
                 })?
             }
@@ -200,6 +209,18 @@ impl Course {
         committed.map(|_| ())
     }
 
+    /// Now, if the run's trace is told.
+    fn told_at(&self) -> Option<DateTime<Utc>> {
+        self.inner.parts.tracer.wants(self.run.trace()).then(Utc::now)
+    }
+
+    /// Tells the trace that the run's end, which came then, is durable.
+    fn tell_end(&self, finished: &Finished, ended_at: Option<DateTime<Utc>>) {
+        if let Some(ended_at) = ended_at {
+            self.run.tell_end(&self.inner.parts.tracer, finished, self.runs, ended_at);
+        }
+    }
+
     /// What an idempotent request is to be answered from now on. A failure frees the key instead, as whoever claimed it does.
     fn outcome(&self, finished: &Finished) -> Option<Outcome> {
         let claim = self.run.call.idempotency.clone()?;
@@ -210,7 +231,7 @@ impl Course {
 
     /// Ends the run badly for a reason outside of it, durably.
     async fn fail(&mut self, failure: Failure) -> Result<Finished, Unavailable> {
-        let duration = self.run.lasted();
+        let (ended_at, duration) = (self.told_at(), self.run.lasted());
         let mut events = Vec::from_iter(self.run.called_event());
         events.push(self.run.failed_event(&failure, duration, self.runs));
         match self.settle(Some(&failure)).await {
@@ -219,7 +240,10 @@ impl Course {
         }
         match self.append(events, Vec::new(), None, Vec::new()).await {
             Ok(()) => {
-                Ok(Finished { result: Err(failure), logs: Vec::new(), duration_us: micros(duration), operations: 0 })
+                let logs = Vec::new();
+                let finished = Finished { result: Err(failure), logs, duration_us: micros(duration), operations: 0 };
+                self.tell_end(&finished, ended_at);
+                Ok(finished)
             }
             Err(error) => Err(self.give_up(unavailable(&error)).await),
         }
@@ -232,7 +256,12 @@ impl Course {
                 (FailureReason::KvNotANumber, "`increment` on a value that is no integer, or past the range of one")
             }
             CommitError::Rejected(Rejected::Invalid { constraint }) => {
-                warn!(constraint, "The database refused what a run wrote");
+                warn!(
+                    constraint,
+                    invocation.id = %self.run.call.invocation,
+                    trace_id = %self.run.trace(),
+                    "The database refused what a run wrote"
+                );
                 let message = "the database refused what the run wrote: look for characters or sizes it cannot store";
                 (FailureReason::Threw, message)
             }

@@ -17,6 +17,7 @@ mod replay;
 mod setup;
 mod source;
 mod told;
+mod traced;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -27,6 +28,7 @@ use picloud_core::{
     limits::Limits,
     log::{Committer, Node, read::Reader},
     run::{Call, Diagnostic, Finished, Invoker, Owed, Unavailable},
+    trace::Tracer,
 };
 use picloud_projections::setup::LiveSetup;
 use sqlx::PgPool;
@@ -70,6 +72,8 @@ pub struct RunnerParts {
     pub setup: LiveSetup,
     /// How they call others.
     pub http: Client,
+    /// Where their way is told.
+    pub tracer: Tracer,
 }
 
 struct Inner {

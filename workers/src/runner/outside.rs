@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use picloud_core::trace::Context;
 use reqwest::header::{HeaderName, HeaderValue};
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
 
-use super::{Inner, attempt::Run, source::Database, told::Told};
+use super::{Inner, attempt::Run, source::Database, told::Told, traced::Calling};
 use crate::{
     effects::{Outcome, Outside, SourceError},
-    http::{Failure, HOPS, Request},
+    http::{Failure, HOPS, Request, TRACEPARENT},
     pool::{MAX_HOPS, Permit},
 };
 
@@ -36,18 +37,30 @@ impl Outside for Database {
             return Ok(Some(Err(Failure::TooDeep.to_string())));
         }
         let (http, app, run, request) = (inner.parts.http.clone(), self.app, Arc::clone(run), Arc::clone(request));
-        let call = async move { http.call(app, labelled(&request, &run, number), max_body_bytes).await };
+        let tracer = inner.parts.tracer.clone();
+        let calling = Calling::begin(&tracer, &run, &request);
+        let context = calling.as_ref().map(Calling::context);
+        let call = async move { http.call(app, labelled(&request, &run, number, context), max_body_bytes).await };
         // Not on the run's thread: what is allocated on one and freed on another would be counted wrongly as the script's.
         let task = AbortOnDropHandle::new(self.handle.spawn(call));
         let deadline = self.deadline.into();
-        match permit.wait(|| self.handle.block_on(async { timeout_at(deadline, task).await })) {
-            Ok(Ok(outcome)) => Ok(Some(outcome.map_err(|failure| failure.to_string()))),
+        let outcome = match permit.wait(|| self.handle.block_on(async { timeout_at(deadline, task).await })) {
+            Ok(Ok(outcome)) => Some(outcome.map_err(|failure| failure.to_string())),
             Ok(Err(panic)) => {
-                error!(%panic, "A call of a script ended badly");
-                Ok(Some(Err("internal error".to_owned())))
+                error!(
+                    %panic,
+                    invocation.id = %self.outside.run.call.invocation,
+                    trace_id = %self.outside.run.trace(),
+                    "A call of a script ended badly"
+                );
+                Some(Err("internal error".to_owned()))
             }
-            Err(_) => Ok(None),
+            Err(_) => None,
+        };
+        if let Some(calling) = calling {
+            calling.end(&tracer, outcome.as_ref());
         }
+        Ok(outcome)
     }
 }
 
@@ -71,11 +84,15 @@ impl Database {
 }
 
 /// The call with the platform's own headers.
-fn labelled(request: &Request, run: &Run, number: usize) -> Request {
+fn labelled(request: &Request, run: &Run, number: usize, context: Option<Context>) -> Request {
     let mut request = request.clone();
     let key = format!("{}-{number}", run.call.invocation);
     let key = HeaderValue::try_from(key).expect("ids and numbers are plain text");
     request.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
+    if let Some(context) = context {
+        let context = HeaderValue::try_from(context.to_string()).expect("hexadecimal is plain text");
+        request.headers.entry(TRACEPARENT).or_insert(context);
+    }
     request.headers.insert(HOPS, HeaderValue::from(u16::from(run.hops) + 1));
     request
 }

@@ -33,7 +33,12 @@ impl Inner {
                 Ok(_) => Told::Yes,
                 Err(CommitError::Unknown) => Told::Unknown,
                 Err(error) => {
-                    warn!(%error, "Failed to tell the log that a run began; its end will");
+                    warn!(
+                        %error,
+                        invocation.id = %run.call.invocation,
+                        trace_id = %run.trace(),
+                        "Failed to tell the log that a run began; its end will"
+                    );
                     Told::NotYet
                 }
             };

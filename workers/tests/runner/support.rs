@@ -14,6 +14,7 @@ use picloud_core::{
     limits::Limits,
     log::{Commit, Committer, CommitterConfig, NewEvent, Node, Position, Recorded, Tail, read::Reader},
     run::{Call, Failure, Finished, InvocationType, Invoker as _, Program, Record, Request, Rights, Unavailable},
+    trace::Tracer,
 };
 use picloud_projections::setup::LiveSetup;
 use picloud_workers::{
@@ -87,6 +88,7 @@ impl Cluster {
             database: pool.clone(),
             setup: setup.clone(),
             http: loopback_client(),
+            tracer: Tracer::off(),
         });
         let reader = Reader::new(pool.clone());
         let tasks = [task, tail_task, setup_task];
