@@ -162,6 +162,9 @@ impl Scheduler {
 
 fn clocks(setup: &Setup) -> Vec<Clock> {
     let mut clocks = Vec::new();
+    // What was to come while the outbox was paused is left out, whatever the trigger's policy: after a restore the life before
+    // may have seen to it, and nobody wants all of it at the moment of going on.
+    let resumed_at = setup.outbox.changed_at;
     for app in setup.apps.values() {
         for trigger in app.triggers.iter().filter(|trigger| trigger.is_enabled) {
             let When::Cron(cron) = &trigger.definition.when else { continue };
@@ -172,8 +175,8 @@ fn clocks(setup: &Setup) -> Vec<Clock> {
                     schedule,
                     missed: cron.missed,
                     overlap: cron.overlap,
-                    since: trigger.since,
-                    is_paused: app.is_paused,
+                    since: resumed_at.map_or(trigger.since, |resumed_at| resumed_at.max(trigger.since)),
+                    is_paused: app.is_paused || setup.outbox.is_paused,
                 }),
                 Err(error) => {
                     warn!(%error, trigger.id = %trigger.id, "A stored schedule cannot be read: it does not fire");

@@ -221,6 +221,8 @@ catalogue! {
     OutboxDelivered(outbox::Delivered) = "outbox.delivered", Run;
     OutboxExhausted(outbox::Exhausted) = "outbox.exhausted", Run;
     OutboxCancelled(outbox::Cancelled) = "outbox.cancelled", Run;
+    OutboxPaused(outbox::Paused) = "outbox.paused", Config;
+    OutboxResumed(outbox::Resumed) = "outbox.resumed", Config;
     DeadLetterCreated(dead_letter::Created) = "dead_letter.created", Config;
     DeadLetterReplayed(dead_letter::Replayed) = "dead_letter.replayed", Config;
     DeadLetterResolved(dead_letter::Resolved) = "dead_letter.resolved", Config;

@@ -12,6 +12,31 @@ use crate::{
     retry::RetryPolicy,
 };
 
+/// Nothing that is owed begins to run, on the whole instance, until it is resumed. What runs already may end; what is owed from
+/// now on waits, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Why, as whoever paused it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What is owed runs again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {}
+
+macro_rules! about_all {
+    ($($type:ty),*) => {$(
+        impl $type {
+            pub(super) fn subject(&self) -> String {
+                "outbox".to_owned()
+            }
+        }
+    )*};
+}
+
+about_all!(Paused, Resumed);
+
 /// What made the work be owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -7,6 +7,7 @@ mod accounts;
 mod dead_letters;
 mod http_exceptions;
 mod jobs;
+mod outbox;
 mod topics;
 mod triggers;
 
@@ -149,6 +150,8 @@ pub(super) async fn fold(
             Some(letter) => dead_letters::handler_owed(connection, letter).await,
             None => Ok(()),
         },
+        Event::OutboxPaused(event) => outbox::paused(connection, event, position, at).await,
+        Event::OutboxResumed(_) => outbox::resumed(connection, position, at).await,
         Event::DeadLetterPurged(event) => dead_letters::purged(connection, event).await,
         Event::JobStarted(event) => jobs::started(connection, new, event, position, at).await,
         Event::JobProgressed(event) => jobs::progressed(connection, event, position, at).await,

@@ -211,6 +211,8 @@ impl<'a> Folded<'a> {
             | Event::MemberGranted(_)
             | Event::MemberRemoved(_)
             | Event::MasterKeyRotated(_)
+            | Event::OutboxPaused(_)
+            | Event::OutboxResumed(_)
             | Event::SealSealed(_)
             | Event::SessionOpened(_)
             | Event::SessionClosed(_) => {}

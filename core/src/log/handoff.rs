@@ -29,13 +29,21 @@ pub struct Handed {
     pub place: OwnedSemaphorePermit,
 }
 
+/// What is not handed over: it is for a claim, which looks closer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeldBack {
+    /// Nothing is.
+    All,
+    /// What stands behind these: held back, or counted.
+    Gates(HashSet<Gate>),
+}
+
 /// The committer's side. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handoff {
     places: Arc<Semaphore>,
     is_open: Arc<AtomicBool>,
-    /// What is held back behind: nothing of it is handed over.
-    held: Arc<ArcSwap<HashSet<Gate>>>,
+    held: Arc<ArcSwap<HeldBack>>,
     /// Handed over, and not yet heard of from the log.
     handed: Arc<Mutex<HashSet<OutboxId>>>,
     sender: mpsc::UnboundedSender<Handed>,
@@ -46,7 +54,8 @@ impl Handoff {
     #[must_use]
     pub fn new(places: Arc<Semaphore>) -> (Self, mpsc::UnboundedReceiver<Handed>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { places, is_open: Arc::default(), held: Arc::default(), handed: Arc::default(), sender }, receiver)
+        let held = Arc::new(ArcSwap::from_pointee(HeldBack::Gates(HashSet::new())));
+        (Self { places, is_open: Arc::default(), held, handed: Arc::default(), sender }, receiver)
     }
 
     /// Whether items may be handed over: not while others wait that came before them.
@@ -54,9 +63,9 @@ impl Handoff {
         self.is_open.store(is_open, Ordering::Relaxed);
     }
 
-    /// Behind what items are held back, or counted: they are for a claim, which looks closer.
-    pub fn hold(&self, gates: HashSet<Gate>) {
-        self.held.store(Arc::new(gates));
+    /// Says what is not handed over from now on.
+    pub fn hold(&self, held: HeldBack) {
+        self.held.store(Arc::new(held));
     }
 
     /// Whether an item that the log tells of was handed over. To be asked once.
@@ -70,8 +79,10 @@ impl Handoff {
         if !self.is_open.load(Ordering::Relaxed) || enqueued.lane.is_some() || enqueued.due_at.is_some() {
             return None;
         }
-        if self.held.load().contains(&Gate::of(enqueued)) {
-            return None;
+        match &**self.held.load() {
+            HeldBack::All => return None,
+            HeldBack::Gates(gates) if gates.contains(&Gate::of(enqueued)) => return None,
+            HeldBack::Gates(_) => {}
         }
         Arc::clone(&self.places).try_acquire_owned().ok()
     }

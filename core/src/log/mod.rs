@@ -40,7 +40,7 @@ pub use commit::{
     Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected, StatusToken,
 };
 pub use committer::{Committer, CommitterConfig};
-pub use handoff::{Handed, Handoff};
+pub use handoff::{Handed, Handoff, HeldBack};
 pub use node::Node;
 pub use position::Position;
 pub use recorded::Recorded;

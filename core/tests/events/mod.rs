@@ -94,6 +94,8 @@ fn a_kind_never_changes_its_class() {
         ("outbox.delivered", Class::Run),
         ("outbox.exhausted", Class::Run),
         ("outbox.cancelled", Class::Run),
+        ("outbox.paused", Class::Config),
+        ("outbox.resumed", Class::Config),
         ("dead_letter.created", Class::Config),
         ("dead_letter.replayed", Class::Config),
         ("dead_letter.resolved", Class::Config),

@@ -16,7 +16,7 @@ use super::{
         self,
         contract::{self, Contract},
     },
-    outbox, pages, queues, routes, scripts, seals, session, subscribers, topics, triggers, views,
+    outbox, outbox_pause, pages, queues, routes, scripts, seals, session, subscribers, topics, triggers, views,
 };
 
 /// What a caller must hold.
@@ -187,6 +187,14 @@ endpoints! {
     GET "/api/v1/admin/seals/last", Instance(InstanceReadLog), seals::last, or 404;
     /// Lists the views that lists are read from, and how far they follow the log.
     GET "/api/v1/admin/views", Instance(InstanceReadLog), views::list;
+
+    /// Says whether what is owed may run.
+    GET "/api/v1/admin/outbox", Instance(InstanceReadLog), outbox_pause::show;
+    /// Lets nothing that is owed begin to run, in any app, until it is resumed.
+    /// Calls that are waited for are answered all the same. Cron triggers leave out what comes meanwhile.
+    POST "/api/v1/admin/outbox/pause", Instance(InstanceManageSettings), outbox_pause::pause;
+    /// Lets what is owed run again.
+    POST "/api/v1/admin/outbox/resume", Instance(InstanceManageSettings), outbox_pause::resume;
 
     /// Lists the apps that the caller sees.
     GET "/api/v1/admin/apps", Principal, apps::list;

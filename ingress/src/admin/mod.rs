@@ -42,6 +42,7 @@ mod near;
 mod node;
 mod openapi;
 mod outbox;
+mod outbox_pause;
 mod page;
 mod pages;
 mod params;

@@ -17,6 +17,7 @@ mod kv;
 mod logs;
 mod matrix;
 mod openapi;
+mod outbox_pause;
 mod queues;
 mod realtime;
 mod routes;

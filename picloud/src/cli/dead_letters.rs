@@ -95,6 +95,16 @@ pub enum Outbox {
         #[command(flatten)]
         in_app: InApp,
     },
+    /// Say whether what is owed may run
+    Status,
+    /// Let nothing that is owed begin to run, in any app; calls that are waited for are answered all the same
+    Pause {
+        /// Why, for whoever finds it paused
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Let what is owed run again; a restored instance waits for this
+    Resume,
 }
 
 pub(super) async fn run(global: &Global, command: &DeadLetters) -> Result<(), Failure> {
@@ -174,6 +184,20 @@ pub(super) async fn outbox(global: &Global, command: &Outbox) -> Result<(), Fail
                 client.send(client.request(Method::POST, &to)).await?;
                 print::done(global.output, &format!("{item} is not tried again."));
             }
+        }
+        Outbox::Status => {
+            let pause: Value = client.get(&path::admin(&["outbox"])).await?;
+            print::thing(global.output, &pause);
+        }
+        Outbox::Pause { reason } => {
+            let to = path::admin(&["outbox", "pause"]);
+            let paused: Value = client.send_json(Method::POST, &to, &json!({ "reason": reason })).await?;
+            let sentence = "Paused the outbox: what is owed waits until `picloud outbox resume`.";
+            print::outcome(global.output, &paused, sentence);
+        }
+        Outbox::Resume => {
+            let resumed: Value = client.read(client.request(Method::POST, &path::admin(&["outbox", "resume"]))).await?;
+            print::outcome(global.output, &resumed, "Resumed the outbox: what is owed runs.");
         }
     }
     Ok(())

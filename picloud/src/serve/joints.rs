@@ -26,7 +26,7 @@ use picloud_ingress::{
 };
 use picloud_projections::{
     outbox,
-    setup::{self, LiveSetup, Setup},
+    setup::{self, LiveSetup, OutboxPause, Setup},
     views::Views,
 };
 use sha2::{Digest as _, Sha256};
@@ -206,6 +206,7 @@ pub(super) struct NodeHealth {
     pub tail: Tail,
     pub views: Views,
     pub seals: Seals,
+    pub setup: LiveSetup,
 }
 
 /// So far behind, what lists show is worth a warning.
@@ -240,6 +241,13 @@ impl Health for NodeHealth {
         }
         if let Some(trouble) = self.seals.trouble() {
             readiness.degraded.push(format!("the log is not sealed: {trouble}"));
+        }
+        let OutboxPause { is_paused, reason, .. } = &self.setup.get().outbox;
+        if *is_paused {
+            let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            readiness.degraded.push(format!(
+                "the outbox is paused{why}, nothing that is owed runs: `picloud outbox resume` lets it go on"
+            ));
         }
         readiness
     }

@@ -87,6 +87,7 @@ pub(super) fn serve(
         tail: platform.tail.clone(),
         views: platform.views.clone(),
         seals: platform.seals.clone(),
+        setup: platform.setup.clone(),
     });
     let figures = Arc::new(Figures::new(Arc::clone(&health), platform.database.clone(), shown.traces));
     tokio::spawn(Arc::clone(&figures).count(platform.tail.follow(platform.tail.position())));

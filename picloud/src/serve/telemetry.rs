@@ -76,12 +76,13 @@ impl Figures {
 
     /// How things stand, as far as the node knows by itself.
     fn note(&self) {
-        let NodeHealth { committer, tail, views, seals } = &*self.health;
+        let NodeHealth { committer, tail, views, seals, setup } = &*self.health;
         let readiness = self.health.readiness();
         gauge!("picloud_ready").set(number(readiness.unready.is_empty()));
         gauge!("picloud_degraded").set(readiness.degraded.len() as f64);
         gauge!("picloud_listening").set(number(tail.health() == TailHealth::Listening));
         gauge!("picloud_sealing").set(number(seals.trouble().is_none()));
+        gauge!("picloud_outbox_paused").set(number(setup.get().outbox.is_paused));
         let (head, now) = (committer.head().max(tail.position()), Utc::now());
         gauge!("picloud_log_position").set(head.0 as f64);
         if let Some((exported, dropped)) = self.traces.now() {
@@ -157,5 +158,6 @@ fn describe() {
     describe_gauge!("picloud_view_behind_events", "How many events a view has yet to take in");
     describe_gauge!("picloud_view_parked", "Whether a view stands still before an event that it cannot take in");
     describe_gauge!("picloud_outbox_pending", "How much work is owed, of all apps");
+    describe_gauge!("picloud_outbox_paused", "Whether nothing that is owed may run, until somebody resumes it");
     describe_gauge!("picloud_dead_letters_open", "How many dead letters nobody has dealt with, of all apps");
 }

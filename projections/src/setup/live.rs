@@ -15,6 +15,7 @@ use tracing::warn;
 use super::{
     Setup, accounts,
     load::{self, Which},
+    outbox,
 };
 
 /// Holds the newest [`Setup`]. Cheap to clone; looking at it takes no lock.
@@ -35,7 +36,7 @@ impl LiveSetup {
     pub async fn start(pool: PgPool, tail: &Tail) -> Result<(Self, JoinHandle<()>), sqlx::Error> {
         let position = tail.position();
         let mut setup = Setup { position, ..Setup::default() };
-        let all = Changed { all: true, keys: true, accounts: true, ..Changed::default() };
+        let all = Changed { all: true, keys: true, accounts: true, outbox: true, ..Changed::default() };
         reload(&pool, &mut setup, &all).await?;
         let newest = Arc::new(ArcSwap::from_pointee(setup));
         let (told, reached) = watch::channel(position);
@@ -73,6 +74,8 @@ struct Changed {
     besides: bool,
     keys: bool,
     accounts: bool,
+    /// Whether what is owed may run.
+    outbox: bool,
     apps: HashSet<AppId>,
 }
 
@@ -104,6 +107,7 @@ impl Changed {
                         is_deleted || matches!(event, Event::MemberGranted(_) | Event::MemberRemoved(_));
                 }
                 (Event::MasterKeyRotated(_), None) => changed.besides = true,
+                (Event::OutboxPaused(_) | Event::OutboxResumed(_), None) => changed.outbox = true,
                 // All that is left of the instance's own is people.
                 (_, None) => changed.accounts = true,
             }
@@ -112,7 +116,7 @@ impl Changed {
     }
 
     fn is_empty(&self) -> bool {
-        !self.all && !self.besides && !self.keys && !self.accounts && self.apps.is_empty()
+        !self.all && !self.besides && !self.keys && !self.accounts && !self.outbox && self.apps.is_empty()
     }
 }
 
@@ -133,6 +137,7 @@ async fn follow(
                 pending.besides |= changed.besides;
                 pending.keys |= changed.keys;
                 pending.accounts |= changed.accounts;
+                pending.outbox |= changed.outbox;
                 pending.apps.extend(changed.apps);
             }
             Ok(None) => return,
@@ -190,6 +195,9 @@ async fn reload(pool: &PgPool, setup: &mut Setup, changed: &Changed) -> Result<(
     }
     if changed.accounts {
         setup.accounts = accounts::load(&mut transaction).await?;
+    }
+    if changed.outbox {
+        setup.outbox = outbox::load(&mut transaction).await?;
     }
     transaction.commit().await
 }

@@ -7,6 +7,7 @@ mod accounts;
 mod http_exceptions;
 mod live;
 mod load;
+mod outbox;
 mod rights;
 mod topics;
 mod triggers;
@@ -31,6 +32,7 @@ use picloud_core::{
 
 pub use accounts::{Account, Link, Totp};
 pub use live::LiveSetup;
+pub use outbox::OutboxPause;
 pub use topics::Topic;
 pub use triggers::{Held, Queue, Trigger};
 
@@ -47,6 +49,8 @@ pub struct Setup {
     pub accounts: HashMap<AccountId, Arc<Account>>,
     /// Names that apps had before they were renamed.
     pub former_slugs: HashMap<String, AppId>,
+    /// Whether what is owed may run.
+    pub outbox: OutboxPause,
 }
 
 /// An app and all that belongs to it.

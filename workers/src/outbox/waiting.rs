@@ -2,7 +2,11 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use picloud_core::{id::AppId, log::outbox::Turn, outbox::Gate};
+use picloud_core::{
+    id::AppId,
+    log::{HeldBack, outbox::Turn},
+    outbox::Gate,
+};
 use picloud_projections::setup::{Held, Setup};
 
 /// What is to be claimed from one gate.
@@ -26,6 +30,8 @@ pub(super) struct Waiting {
     floors: HashMap<Gate, i64>,
     known: HashSet<AppId>,
     held: HashMap<Gate, Held>,
+    /// Nothing at all may run.
+    is_all_paused: bool,
 }
 
 impl Waiting {
@@ -33,20 +39,21 @@ impl Waiting {
     pub fn learn(&mut self, setup: &Setup) -> bool {
         let known = setup.apps.keys().copied().collect();
         let held = setup.apps.values().flat_map(|app| app.held()).collect();
-        let has_changed = (&self.known, &self.held) != (&known, &held);
+        let has_changed = (&self.known, &self.held, self.is_all_paused) != (&known, &held, setup.outbox.is_paused);
+        self.is_all_paused = setup.outbox.is_paused;
         self.known = known;
         self.held = held;
         self.floors.retain(|gate, _| matches!(self.held.get(gate), Some(Held::AtMost(_))));
         has_changed
     }
 
-    /// Gates whose items must not be run without a look here.
-    pub fn held(&self) -> HashSet<Gate> {
-        self.held.keys().copied().collect()
+    /// What must not be run without a look here.
+    pub fn held(&self) -> HeldBack {
+        if self.is_all_paused { HeldBack::All } else { HeldBack::Gates(self.held.keys().copied().collect()) }
     }
 
     pub fn is_paused(&self, gate: Gate) -> bool {
-        self.held.get(&gate) == Some(&Held::Paused)
+        self.is_all_paused || self.held.get(&gate) == Some(&Held::Paused)
     }
 
     /// Whether the end of a run lets others behind the gate begin.
@@ -83,6 +90,9 @@ impl Waiting {
 
     /// Whom to ask when there is room for so many.
     pub fn ask(&mut self, room: usize) -> Vec<Asked> {
+        if self.is_all_paused {
+            self.apps.clear();
+        }
         let (known, held) = (&self.known, &self.held);
         self.apps.retain(|app, gates| {
             gates.retain(|(gate, _)| held.get(gate) != Some(&Held::Paused));
@@ -205,6 +215,24 @@ mod tests {
         waiting.may_have(app, paused, 0);
         waiting.may_have(AppId::generate(), gate(), 0);
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn while_the_outbox_is_paused_nobody_is_asked_and_afterwards_all_are_looked_for() {
+        let (app, mut waiting) = (AppId::generate(), Waiting::default());
+        let mut setup = Setup::default();
+        waiting.known.insert(app);
+        waiting.may_have(app, gate(), 0);
+        setup.outbox.is_paused = true;
+        assert!(waiting.learn(&setup), "the handoff is told");
+        waiting.known.insert(app);
+        assert!(waiting.ask(10).is_empty() && waiting.is_empty(), "what was known of before waits, too");
+        waiting.may_have(app, gate(), 0);
+        assert!(waiting.is_empty());
+        assert!(matches!(waiting.held(), HeldBack::All) && waiting.is_paused(gate()));
+        setup.outbox.is_paused = false;
+        assert!(waiting.learn(&setup), "it has to look");
+        assert!(matches!(waiting.held(), HeldBack::Gates(gates) if gates.is_empty()));
     }
 
     #[test]

@@ -1,21 +1,25 @@
 //! Cron triggers whose times come, on several nodes.
 
+use std::time::Duration;
+
 use picloud_core::{
     event::{
-        Event, app,
+        Actor, Event, app,
         cron::Fired,
+        outbox,
         script::{Deployed, ScriptKind},
         trigger::{Created, Definition, Registrant},
     },
     id::{AppId, ScriptId, TriggerId, VersionId},
     limits::Limits,
+    log::{Commit, NewEvent},
     retry::RetryPolicy,
 };
 use picloud_projections::setup::LiveSetup;
 use picloud_workers::schedule::Scheduler;
 use serde_json::json;
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Cluster, TestNode, soon};
@@ -112,6 +116,42 @@ async fn each_time_comes_once_on_any_number_of_nodes_and_not_while_the_last_run_
     for node in nodes {
         node.stop().await;
     }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_was_to_come_while_the_outbox_was_paused_is_left_out(database: PgPool) {
+    let node = Cluster::new(&database).node().await;
+    let (app, script) = app_with_script(&node).await;
+    let say = async |event: Event| {
+        let commit = Commit::new(node.node.authority(), vec![NewEvent::new(None, &Actor::SYSTEM, event)]);
+        soon(node.committer.commit(commit)).await.unwrap().at
+    };
+    say(outbox::Paused { reason: None }.into()).await;
+    let stop = CancellationToken::new();
+    let [following, firing] = firing(&node, &stop).await;
+    // It would make up for all that it missed.
+    let trigger = TriggerId::generate();
+    let when = json!({ "kind": "cron", "schedule": "* * * * * *", "missed": "all", "overlap": "allow" });
+    let definition = Definition { when: serde_json::from_value(when).unwrap(), script, retry: RetryPolicy::default() };
+    let registrant = Registrant { account: None, key: None, scopes: None };
+    node.append(app, vec![Created { trigger, definition, registrant }.into()]).await;
+    sleep(Duration::from_millis(2500)).await;
+    assert!(fired(&node.log().await, trigger).is_empty(), "nothing fires meanwhile");
+    let resumed_at = say(outbox::Resumed {}.into()).await;
+    let first = soon(async {
+        loop {
+            if let Some(first) = fired(&node.log().await, trigger).into_iter().next() {
+                return first;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(first.due_at > resumed_at, "{first:?}, resumed at {resumed_at}");
+    stop.cancel();
+    soon(async { tokio::try_join!(firing) }).await.unwrap();
+    node.stop().await;
+    drop(following);
 }
 
 #[sqlx::test(migrations = "../migrations")]
