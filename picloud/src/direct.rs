@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use picloud_core::keys::{Keyring, MasterKey};
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -49,20 +49,47 @@ impl Direct {
                     Err(error) => bail!(error),
                 }
             }
-            config::Database::Url { listen, .. } => {
-                let options = listen.expose().parse::<PgConnectOptions>();
-                (None, options.context("failed to read the database's URL")?)
-            }
+            config::Database::Url { listen, .. } => (None, parse(listen)?),
         };
+        let direct = Self::connect(embedded, options).await?;
+        let known: bool =
+            sqlx::query_scalar("select to_regclass('live.seal_marks') is not null").fetch_one(&direct.pool).await?;
+        ensure!(known, "the database is not one of this version of PiCloud: start `picloud serve` on it once");
+        Ok(direct)
+    }
+
+    /// Reaches the database of a configuration that may hold no instance yet; an embedded one is made if there is none.
+    ///
+    /// # Errors
+    /// When a service has it, or it cannot be reached.
+    pub async fn open_any(config: &Config) -> anyhow::Result<Self> {
+        let (embedded, options) = match &config.database {
+            config::Database::Embedded => {
+                embedded::make_data_dir(&config.data_dir)?;
+                let embedded = Embedded::start(&config.data_dir, &Search::system()).await?;
+                let options = embedded.options();
+                (Some(embedded), options)
+            }
+            config::Database::Url { listen, .. } => (None, parse(listen)?),
+        };
+        Self::connect(embedded, options).await
+    }
+
+    async fn connect(embedded: Option<Embedded>, options: PgConnectOptions) -> anyhow::Result<Self> {
         let pool = PgPoolOptions::new()
             .max_connections(POOL_SIZE)
             .connect_with(options.application_name("picloud"))
             .await
             .context("failed to connect to the database")?;
-        let known: bool =
-            sqlx::query_scalar("select to_regclass('live.seal_marks') is not null").fetch_one(&pool).await?;
-        ensure!(known, "the database is not one of this version of PiCloud: start `picloud serve` on it once");
         Ok(Self { pool, embedded })
+    }
+
+    /// A connection of its own.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub async fn connection(&self) -> anyhow::Result<PgConnection> {
+        Ok(self.pool.acquire().await.context("failed to connect to the database")?.detach())
     }
 
     /// The keys of the instance, when its master key is here.
@@ -88,4 +115,8 @@ impl Direct {
             None => Ok(()),
         }
     }
+}
+
+fn parse(url: &config::DatabaseUrl) -> anyhow::Result<PgConnectOptions> {
+    url.expose().parse().context("failed to read the database's URL")
 }

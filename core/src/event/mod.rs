@@ -8,6 +8,7 @@
 pub mod account;
 pub mod api_key;
 pub mod app;
+pub mod backup;
 pub mod cron;
 pub mod dead_letter;
 pub mod domain;
@@ -174,6 +175,8 @@ catalogue! {
     AccountRecoveryCodeUsed(account::RecoveryCodeUsed) = "account.recovery_code_used", Config;
     AccountDeactivated(account::Deactivated) = "account.deactivated", Config;
     AccountReactivated(account::Reactivated) = "account.reactivated", Config;
+    BackupTaken(backup::Taken) = "backup.taken", Config;
+    BackupRestored(backup::Restored) = "backup.restored", Config;
     MemberGranted(member::Granted) = "member.granted", Config;
     MemberRemoved(member::Removed) = "member.removed", Config;
     MasterKeyRotated(master_key::Rotated) = "master_key.rotated", Config;

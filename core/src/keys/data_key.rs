@@ -69,7 +69,7 @@ pub struct DataKey {
     cipher: XChaCha20Poly1305,
     pub(super) cursor: Aes128,
     /// What the key that signs seals is made of; only the instance's is used.
-    pub(super) seal_seed: Zeroizing<[u8; 32]>,
+    pub(crate) seal_seed: Zeroizing<[u8; 32]>,
 }
 
 impl DataKey {

@@ -6,10 +6,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::{CannotOpen, DataKey, MasterKey, MasterKeyError, topic_keys::TopicKeys, wrapped::WrappedKeys};
 use crate::{
+    backup::NeededKey,
     event::master_key::Rotated,
     id::{AppId, DataKeyId},
     seal::SealKey,
@@ -154,6 +155,14 @@ impl Keyring {
     #[must_use]
     pub fn master_fingerprint(&self) -> String {
         self.inner.wrapped.master().fingerprint().to_owned()
+    }
+
+    /// The master key that a copy of the database needs, as a connection sees it.
+    ///
+    /// # Errors
+    /// [`KeyringError::WrongMasterKey`] when it was rotated just now: [`Keyring::reload`] finds the one that fits.
+    pub async fn needed(&self, connection: &mut PgConnection) -> Result<NeededKey, KeyringError> {
+        self.inner.wrapped.needed(connection).await
     }
 
     pub(super) fn topic_keys(&self) -> &TopicKeys {

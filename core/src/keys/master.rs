@@ -35,6 +35,14 @@ impl MasterKey {
         MasterKeyFile::at(path).load_or_make()
     }
 
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`MasterKeyError`], also when there is none.
+    pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
+        MasterKeyFile::at(path).load()
+    }
+
     pub(super) fn new(secret: &[u8; SECRET_BYTES], file: MasterKeyFile) -> Self {
         let mut fingerprint = [0_u8; 8];
         Hkdf::<Sha256>::new(None, secret)
@@ -62,7 +70,7 @@ impl MasterKey {
     }
 
     /// A data key from its wrapped form.
-    pub(super) fn unwrap_data_key(&self, id: DataKeyId, wrapped: &[u8]) -> Result<DataKey, CannotOpen> {
+    pub(crate) fn unwrap_data_key(&self, id: DataKeyId, wrapped: &[u8]) -> Result<DataKey, CannotOpen> {
         self.unwrap(id, wrapped).map(|secret| DataKey::new(id, &secret))
     }
 

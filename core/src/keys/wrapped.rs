@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{DataKey, KeyringError, MasterKey, master_file::MasterKeyFile};
 use crate::{
+    backup::NeededKey,
     event::master_key::Rotated,
     id::{AppId, DataKeyId},
 };
@@ -55,6 +56,13 @@ impl WrappedKeys {
             }
             master = settled;
         }
+    }
+
+    /// The master key that the rows are under, with the row that shows it.
+    pub(super) async fn needed(&self, connection: &mut PgConnection) -> Result<NeededKey, KeyringError> {
+        let (instance, master) = (find(connection, None).await?.ok_or(sqlx::Error::RowNotFound)?, self.master());
+        instance.unwrap(&master)?;
+        Ok(NeededKey::new(&master, instance.id, &instance.material))
     }
 
     /// Erases an app's key. Says whether there was one.

@@ -159,6 +159,8 @@ pub(super) async fn fold(
         Event::JobEnded(event) => jobs::ended(connection, event, position, at).await,
         // Files and secrets are the state.
         Event::MasterKeyRotated(_)
+        | Event::BackupTaken(_)
+        | Event::BackupRestored(_)
         | Event::TopicKeyRotated(_)
         | Event::MessagePublished(_)
         | Event::MessageSent(_)

@@ -211,6 +211,8 @@ impl<'a> Folded<'a> {
             | Event::MemberGranted(_)
             | Event::MemberRemoved(_)
             | Event::MasterKeyRotated(_)
+            | Event::BackupTaken(_)
+            | Event::BackupRestored(_)
             | Event::OutboxPaused(_)
             | Event::OutboxResumed(_)
             | Event::SealSealed(_)

@@ -8,6 +8,7 @@
 //! Nobody but the committer writes the schemas `log` and `state`.
 
 mod alone;
+pub mod backup;
 mod batch;
 mod broadcast;
 mod commit;

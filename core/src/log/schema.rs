@@ -1,7 +1,7 @@
 //! The database's schema and whether this binary fits it.
 
 use sqlx::{
-    PgPool,
+    PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
 };
 
@@ -52,11 +52,20 @@ pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
     if server.parse::<u32>().is_ok_and(|number| number < 140_000) {
         return Err(SchemaError::ServerTooOld(server));
     }
-    MIGRATIONS.run(pool).await.map_err(|error| match error {
+    MIGRATIONS.run(pool).await.map_err(told)
+}
+
+/// Brings a database up to some version, within the transaction of a connection.
+pub(super) async fn migrate_to(connection: &mut PgConnection, version: i64) -> Result<(), SchemaError> {
+    MIGRATIONS.run_to(version, connection).await.map_err(told)
+}
+
+fn told(error: MigrateError) -> SchemaError {
+    match error {
         MigrateError::VersionMissing(found) => SchemaError::Newer { found, known: version() },
         MigrateError::VersionMismatch(altered) => SchemaError::Altered(altered),
         other => SchemaError::Failed(other),
-    })
+    }
 }
 
 /// What the migrations say of a schema's tables and their indexes, in order: said of another, they are made there.

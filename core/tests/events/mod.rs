@@ -89,6 +89,8 @@ fn a_kind_never_changes_its_class() {
         ("member.granted", Class::Config),
         ("member.removed", Class::Config),
         ("master_key.rotated", Class::Config),
+        ("backup.taken", Class::Config),
+        ("backup.restored", Class::Config),
         ("outbox.enqueued", Class::Run),
         ("outbox.rescheduled", Class::Run),
         ("outbox.delivered", Class::Run),

@@ -2,6 +2,7 @@
 
 mod append;
 mod backpressure;
+mod backup;
 mod fold;
 mod idempotency;
 mod increasing;

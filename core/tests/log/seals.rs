@@ -19,8 +19,8 @@ use super::partitions::segments;
 use crate::support::{TestNode, completed, created, set, soon, started};
 
 /// A node that seals.
-struct Sealing {
-    node: TestNode,
+pub(super) struct Sealing {
+    pub(super) node: TestNode,
     key: Arc<SealKey>,
     seals: Seals,
     stop: CancellationToken,
@@ -32,7 +32,7 @@ impl Sealing {
         Self::with(database, SealKey::from_seed(&[7; 32])).await
     }
 
-    async fn with(database: &PgPool, key: SealKey) -> Self {
+    pub(super) async fn with(database: &PgPool, key: SealKey) -> Self {
         let node = TestNode::start(database).await;
         let key = Arc::new(key);
         let (sealer, seals) = Sealer::new(SealerParts {
@@ -51,7 +51,7 @@ impl Sealing {
     }
 
     /// Everything that the log holds, once nothing is left to be sealed.
-    async fn sealed(&self) -> Vec<Recorded> {
+    pub(super) async fn sealed(&self) -> Vec<Recorded> {
         soon(async {
             loop {
                 let log = self.node.log().await;
@@ -66,7 +66,7 @@ impl Sealing {
         .await
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         soon(self.task).await.unwrap();
         self.node.stop().await;

@@ -10,8 +10,8 @@ use axum::{
 use picloud_core::capability::Capability;
 
 use super::{
-    Plane, access, account, accounts, activity, api_keys, apps, certificates, dead_letters, deploy, domains, env,
-    errors, events, http_exceptions, instance, invocations, jobs, kv, logs, members, metrics, node,
+    Plane, access, account, accounts, activity, api_keys, apps, backup, certificates, dead_letters, deploy, domains,
+    env, errors, events, http_exceptions, instance, invocations, jobs, kv, logs, members, metrics, node,
     openapi::{
         self,
         contract::{self, Contract},
@@ -187,6 +187,10 @@ endpoints! {
     GET "/api/v1/admin/seals/last", Instance(InstanceReadLog), seals::last, or 404;
     /// Lists the views that lists are read from, and how far they follow the log.
     GET "/api/v1/admin/views", Instance(InstanceReadLog), views::list;
+
+    /// Copies the whole instance, as of one moment, into one file.
+    /// Needs `InstanceReadLog`, too. A body that breaks off is no backup; 409: another one is being taken.
+    GET "/api/v1/admin/backup", Instance(InstanceManageSettings), backup::stream, or 409;
 
     /// Says whether what is owed may run.
     GET "/api/v1/admin/outbox", Instance(InstanceReadLog), outbox_pause::show;

@@ -14,6 +14,7 @@ mod accounts;
 mod activity;
 mod api_keys;
 mod apps;
+mod backup;
 mod body;
 mod certificates;
 mod cookie;

@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod apps;
+mod backup;
 mod bodies;
 mod certificates;
 mod dead_letters;

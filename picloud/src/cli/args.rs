@@ -6,12 +6,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use super::{
     backtest::Backtest,
+    backup::Backup,
     dead_letters::{DeadLetters, Outbox},
     figures::{Errors, Metrics},
     invocations::Invocations,
     jobs::Jobs,
     queues::Queues,
     replay::Replay,
+    restore::Restore,
     topics::Topics,
     triggers::Triggers,
     verify::{Seals, Verify},
@@ -129,6 +131,10 @@ pub enum Command {
     /// The key that all other keys are encrypted with
     #[command(subcommand)]
     MasterKey(MasterKey),
+    /// Write the whole instance to a file, as of one moment
+    Backup(Backup),
+    /// Make an instance of a backup
+    Restore(Restore),
     /// Make what lists are read from anew from the log, and compare
     Replay(Replay),
     /// Prove that the log is as it was written

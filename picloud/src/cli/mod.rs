@@ -7,6 +7,7 @@ mod account;
 mod app;
 mod args;
 mod backtest;
+mod backup;
 mod bulk;
 mod completions;
 mod dead_letters;
@@ -30,9 +31,11 @@ mod master_key;
 mod member;
 mod path;
 mod print;
+mod progress;
 mod prompt;
 mod queues;
 mod replay;
+mod restore;
 mod routes;
 mod serve;
 mod topics;
@@ -81,6 +84,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Logs(arguments) => wait_for(logs::run(&global, &arguments)),
         Command::Invocations(command) => wait_for(invocations::run(&global, &command)),
         Command::Backtest(arguments) => wait_for(backtest::run(&global, &arguments)),
+        Command::Backup(arguments) => wait_for(backup::run(&global, &arguments)),
+        Command::Restore(arguments) => wait_for(restore::run(&global, &arguments)),
         Command::Replay(arguments) => wait_for(replay::run(&global, &arguments)),
         Command::Verify(arguments) => wait_for(verify::run(&global, &arguments)),
         Command::Seals(command) => wait_for(verify::seals(&global, &command)),
@@ -148,6 +153,12 @@ impl Global {
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Ok(Sources::gather(flags, variables, self.config.as_deref())?)
+    }
+
+    /// Whether it was said which server to ask, rather than found.
+    fn names_a_server(&self) -> bool {
+        let is_set = |name| variable(name).is_some();
+        self.url.is_some() || self.profile.is_some() || is_set("PICLOUD_URL") || is_set("PICLOUD_PROFILE")
     }
 
     /// Which server a command asks.

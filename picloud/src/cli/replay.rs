@@ -1,9 +1,9 @@
 //! `picloud replay`: what follows from the log, made of it again.
 
-use std::{collections::BTreeMap, io::IsTerminal as _};
+use std::collections::BTreeMap;
 
 use clap::Args;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::HumanCount;
 use picloud_projections::views::rebuild::{Compared, Difference, Progress, Rebuilt, rebuild};
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use super::{
     Output,
     args::Global,
     print::{self, BAD, CAREFUL, GOOD, QUIET},
+    progress,
 };
 use crate::{config, direct::Direct, failure::Failure};
 
@@ -37,10 +38,7 @@ pub struct Replay {
 pub(super) async fn run(global: &Global, arguments: &Replay) -> Result<(), Failure> {
     let (config, _) = config::resolve(&global.sources(BTreeMap::new())?)?;
     let direct = Direct::open(&config).await?;
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    let style =
-        ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} events  {per_sec:.dim}  {eta:.dim} left");
-    bar.set_style(style.expect("the template is ours"));
+    let bar = progress::bar("events");
     let rebuilt = rebuild(&direct.pool, &arguments.view, arguments.swap, |Progress { position, head }| {
         bar.set_length(u64::try_from(head.0).unwrap_or(0));
         bar.set_position(u64::try_from(position.0).unwrap_or(0));

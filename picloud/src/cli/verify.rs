@@ -3,13 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::IsTerminal as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::HumanCount;
 use picloud_core::{
     log::{
         Position,
@@ -26,6 +25,7 @@ use super::{
     args::Global,
     path,
     print::{self, BAD, GOOD, QUIET},
+    progress,
 };
 use crate::{
     config::{self, Config},
@@ -129,10 +129,7 @@ async fn verified(config: &Config, mut wanted: Wanted) -> anyhow::Result<(Verifi
     {
         wanted.trusted.push(keyring.seal_key().public());
     }
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    let style =
-        ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} events  {per_sec:.dim}  {eta:.dim} left");
-    bar.set_style(style.expect("the template is ours"));
+    let bar = progress::bar("events");
     let mut connection = direct.pool.acquire().await.context("failed to connect to the database")?;
     let verified = verify(&mut connection, &wanted, |Progress { events, of }| {
         bar.set_length(of.max(events));
@@ -188,7 +185,7 @@ fn told(verified: &Verified, wanted: &Wanted) -> String {
     text
 }
 
-fn finding(finding: &Finding) -> Value {
+pub(super) fn finding(finding: &Finding) -> Value {
     let mut value = serde_json::to_value(finding).expect("findings are plain data");
     value["detail"] = finding.to_string().into();
     value

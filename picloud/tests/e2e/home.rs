@@ -78,10 +78,15 @@ impl Home {
 
     /// Runs the command line with something to read on stdin.
     pub async fn run_reading(&self, arguments: &[&str], stdin: &str) -> Output {
+        self.run_reading_bytes(arguments, stdin.as_bytes()).await
+    }
+
+    /// The same with what is no text.
+    pub async fn run_reading_bytes(&self, arguments: &[&str], stdin: &[u8]) -> Output {
         let mut command = tokio::process::Command::from(self.command());
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
+        child.stdin.take().unwrap().write_all(stdin).await.unwrap();
         child.wait_with_output().await.unwrap()
     }
 

@@ -18,6 +18,7 @@ mod service;
 mod shared_database;
 mod stream;
 
+mod backups;
 mod bounds;
 mod bulk;
 mod calling_out;

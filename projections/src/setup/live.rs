@@ -106,7 +106,9 @@ impl Changed {
                     changed.accounts |=
                         is_deleted || matches!(event, Event::MemberGranted(_) | Event::MemberRemoved(_));
                 }
-                (Event::MasterKeyRotated(_), None) => changed.besides = true,
+                (Event::MasterKeyRotated(_) | Event::BackupTaken(_) | Event::BackupRestored(_), None) => {
+                    changed.besides = true;
+                }
                 (Event::OutboxPaused(_) | Event::OutboxResumed(_), None) => changed.outbox = true,
                 // All that is left of the instance's own is people.
                 (_, None) => changed.accounts = true,

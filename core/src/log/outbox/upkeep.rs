@@ -1,6 +1,6 @@
 //! Keeping the tables of the outbox small, and whole.
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 /// Forgets what is over: outcomes that nobody can ask for any more, leases and turns of items that are gone.
 ///
@@ -29,7 +29,7 @@ pub async fn sweep(pool: &PgPool) -> Result<(), sqlx::Error> {
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn recover(pool: &PgPool) -> Result<u64, sqlx::Error> {
+pub async fn recover(database: impl PgExecutor<'_>) -> Result<u64, sqlx::Error> {
     // One statement and so one moment: whoever takes an item from one of the three puts it into another, or ends it, in one.
     let found = sqlx::query!(
         "with lost as (
@@ -56,7 +56,7 @@ pub async fn recover(pool: &PgPool) -> Result<u64, sqlx::Error> {
         )
         select item from later union all select item from now"
     )
-    .fetch_all(pool)
+    .fetch_all(database)
     .await?;
     Ok(found.len() as u64)
 }

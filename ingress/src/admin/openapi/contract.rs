@@ -53,6 +53,8 @@ pub(in crate::admin) enum Content {
     Html,
     /// A line of text.
     Text,
+    /// A file.
+    File,
 }
 
 impl Contract {
@@ -243,5 +245,15 @@ pub(in crate::admin) enum Text {}
 impl Output for Text {
     fn describe(contract: &mut Contract) {
         contract.answer = Some(Content::Text);
+    }
+}
+
+/// A file.
+#[derive(Debug)]
+pub(in crate::admin) enum File {}
+
+impl Output for File {
+    fn describe(contract: &mut Contract) {
+        contract.answer = Some(Content::File);
     }
 }

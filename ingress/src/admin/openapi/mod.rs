@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-pub(super) use contract::{Events, Html, Text, Told};
+pub(super) use contract::{Events, File, Html, Text, Told};
 
 use self::contract::{Content, Contract};
 use super::{
@@ -183,6 +183,7 @@ fn content(content: &Content) -> Value {
             }}})
         }
         Content::Html => json!({ "text/html": { "schema": { "type": "string" } } }),
+        Content::File => json!({ "application/octet-stream": {} }),
         Content::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
     }
 }

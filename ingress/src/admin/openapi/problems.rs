@@ -35,7 +35,7 @@ pub(super) fn statuses(endpoint: &Endpoint, said: &Said, contract: &Contract) ->
     match contract.body {
         Some(Content::Json(_)) => statuses.extend([400, 408, 413, 415, 422]),
         Some(Content::Form) => statuses.extend([413]),
-        Some(Content::Events(_) | Content::Html | Content::Text) | None => {}
+        Some(Content::Events(_) | Content::Html | Content::Text | Content::File) | None => {}
     }
     if contract.query.is_some() {
         statuses.insert(422);
