@@ -1,4 +1,4 @@
-//! What the log is good for when it is large: it is sealed and verified, and views are built from it.
+//! What the log is good for when it is large: it is sealed and verified, backed up and restored, and views are built from it.
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ pub struct Options {
 }
 
 const DATABASE: &str = "audit";
+const RESTORED: &str = "restored";
 
 /// The last days, that the events are spread over.
 const DAYS: i64 = 30;
@@ -63,6 +64,8 @@ pub async fn measure(bench: &Bench, options: &Options, cluster: &Embedded, repor
     let limit = report::line("", "", &limits).median;
     report.add(report::line("verified", "events/s", &verified).against("reading them alone", limit));
 
+    backup(bench, cluster, &url, limit, report).await?;
+
     for (what, arguments) in [
         ("the heaviest view, invocations, built anew and compared", &["replay", "--view", "invocations"][..]),
         ("all views built anew and compared", &["replay"]),
@@ -74,6 +77,24 @@ pub async fn measure(bench: &Bench, options: &Options, cluster: &Embedded, repor
         report.add(report::line(what, "events/s", &[events as f64 / took.as_secs_f64()]));
     }
     pool.close().await;
+    Ok(())
+}
+
+/// Backs it up, and restores that beside it; both prove what they have written, the one by reading it again.
+async fn backup(bench: &Bench, cluster: &Embedded, from: &str, limit: f64, report: &mut Report) -> anyhow::Result<()> {
+    let file = bench.work.join("audit.picloud");
+    let path = file.to_str().context("the work folder has no plain name")?;
+    let (told, took) = picloud(bench, from, &["backup", path]).await?;
+    let rows = told["rows"].as_f64().context("it says how many rows")?;
+    let size_mb = told["size_bytes"].as_f64().context("it says how large it is")? / 1e6;
+    let backed_up = report::line(format!("backed up, into {size_mb:.0} MB"), "rows/s", &[rows / took.as_secs_f64()]);
+    report.add(backed_up.against("reading them alone", limit));
+    database(cluster, RESTORED).await?.close().await;
+    let (told, took) = picloud(bench, &url(cluster, RESTORED), &["restore", path]).await?;
+    ensure!(told["verified"]["is_as_sealed"] == true, "what was restored is not as it was: {told}");
+    let restored = report::line("restored and verified", "rows/s", &[rows / took.as_secs_f64()]);
+    report.add(restored.against("reading them alone", limit));
+    std::fs::remove_file(file)?;
     Ok(())
 }
 
