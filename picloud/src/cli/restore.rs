@@ -135,9 +135,9 @@ async fn restore<R: Read>(config: &Config, restoring: Restoring<'_, R>, name: &s
 fn refused(error: &RestoreError, file: &str) -> Failure {
     let failure = Failure::failed(format!("{file}: {}", picloud_core::causes::with_causes(error)));
     match error {
-        RestoreError::File(_) | RestoreError::Miscounted { .. } => failure.next(
-            "nothing was restored; try another copy: `picloud restore --check FILE` reads it without writing anything",
-        ),
+        RestoreError::File(_) | RestoreError::Miscounted { .. } => {
+            failure.next("nothing was restored; try another copy of it")
+        }
         RestoreError::NotEmpty { .. } => failure
             .next("nothing was changed; name a new directory with --data-dir, or an empty database with DATABASE_URL"),
         RestoreError::OtherMasterKey { .. } => {
