@@ -19,6 +19,7 @@ mod fold;
 mod handoff;
 pub mod idempotency;
 pub mod jobs;
+pub mod lookup;
 pub mod node;
 pub mod outbox;
 mod overtaken;

@@ -1,7 +1,8 @@
 //! Finding events in the log.
 //!
 //! The log has many leaves and most questions concern few of them: a plan over the parent would have to open every one, so
-//! queries here name the leaves of the segments they need.
+//! queries here name the leaves of the segments they need. Each leaf has a lookup ([`super::lookup`]) of subjects and
+//! roots; one that has none yet is read from end to end.
 
 mod published;
 mod time;
@@ -89,6 +90,43 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Whether leaves remember where what is asked for certainly is not.
+    const fn is_looked_up(&self) -> bool {
+        self.subject.is_some() || self.root.is_some()
+    }
+}
+
+/// Which part of a segment is asked at once: all that is left, but of what is looked up little at first. Of what happens all
+/// the time the first few are wanted, of what is rare all; which it is shows as it is looked for.
+struct Windows {
+    size: i64,
+}
+
+impl Windows {
+    const fn new(filter: &Filter) -> Self {
+        Self { size: if filter.is_looked_up() { 1 << 14 } else { i64::MAX } }
+    }
+
+    /// Takes the next part off the rest.
+    fn next(&mut self, segment: &Segment, rest: &mut (i64, i64), direction: Direction) -> (i64, i64) {
+        let (after, up_to) = *rest;
+        // Without a lookup all of it is read, and that once.
+        let size = if segment.is_looked_up() { self.size } else { i64::MAX };
+        self.size = self.size.saturating_mul(8);
+        match direction {
+            Direction::Forward => {
+                rest.0 = after.saturating_add(size).min(up_to);
+                (after, rest.0)
+            }
+            Direction::Backward => {
+                rest.1 = up_to.saturating_sub(size).max(after);
+                (rest.1, up_to)
+            }
+        }
+    }
+}
+
 /// Reads the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -101,6 +139,20 @@ struct Segment {
     low: i64,
     high: i64,
     classes: Vec<String>,
+    /// The classes whose leaves have a lookup.
+    lookups: Vec<String>,
+}
+
+impl Segment {
+    fn has_lookup(&self, class: Class) -> bool {
+        self.lookups.iter().any(|with| with == class.as_str())
+    }
+
+    /// Whether every leaf that can have a lookup has one.
+    fn is_looked_up(&self) -> bool {
+        let mut classes = Class::ALL.into_iter().filter(|class| *class != Class::Config);
+        classes.all(|class| self.has_lookup(class) || !self.classes.iter().any(|present| present == class.as_str()))
+    }
 }
 
 impl Reader {
@@ -145,29 +197,13 @@ impl Reader {
                     segments.reverse();
                 }
                 let mut found = Vec::new();
+                let mut windows = Windows::new(filter);
                 for segment in segments {
-                    if found.len() >= limit {
-                        break;
-                    }
                     let Some(sql) = statement(&segment, filter, direction) else { continue };
-                    let (nouns, kinds): (Vec<&str>, Vec<&str>) =
-                        filter.kinds.iter().map(String::as_str).partition(|kind| !kind.contains('.'));
-                    let rows = sqlx::query(AssertSqlSafe(sql))
-                        .bind(after.0)
-                        .bind(up_to.0)
-                        .bind((limit - found.len()) as i64)
-                        .bind(filter.app.flatten().map(Uuid::from))
-                        .bind(kinds)
-                        .bind(nouns)
-                        .bind(&filter.subject)
-                        .bind(&filter.actor)
-                        .bind(filter.root)
-                        .bind(filter.since)
-                        .bind(filter.until)
-                        .fetch_all(&self.pool)
-                        .await?;
-                    for row in rows {
-                        found.push(decode(&row)?);
+                    let mut rest = (after.0.max(segment.low - 1), up_to.0.min(segment.high - 1));
+                    while found.len() < limit && rest.0 < rest.1 {
+                        let window = windows.next(&segment, &mut rest, direction);
+                        found.extend(self.in_window(&sql, filter, window, limit - found.len()).await?);
                     }
                 }
                 Ok(found)
@@ -175,6 +211,45 @@ impl Reader {
             .boxed()
         })
         .await
+    }
+
+    /// What a segment's query finds after one position up to another.
+    async fn in_window(
+        &self,
+        sql: &str,
+        filter: &Filter,
+        (after, up_to): (i64, i64),
+        limit: usize,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        let (nouns, kinds): (Vec<&str>, Vec<&str>) =
+            filter.kinds.iter().map(String::as_str).partition(|kind| !kind.contains('.'));
+        let query = sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .bind(after)
+            .bind(up_to)
+            .bind(limit as i64)
+            .bind(filter.app.flatten().map(Uuid::from))
+            .bind(kinds)
+            .bind(nouns)
+            .bind(&filter.subject)
+            .bind(&filter.actor)
+            .bind(filter.root)
+            .bind(filter.since)
+            .bind(filter.until);
+        let rows = if filter.is_looked_up() {
+            let mut transaction = self.pool.begin().await?;
+            // The planner does not know what the lookup leaves out, and would rather walk along the positions. What it is told
+            // to avoid seems so dear to it that it would compile the query first.
+            let settings =
+                "select set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true),
+                set_config('jit', 'off', true)";
+            sqlx::query(settings).execute(&mut *transaction).await?;
+            let rows = query.fetch_all(&mut *transaction).await?;
+            transaction.rollback().await?;
+            rows
+        } else {
+            query.fetch_all(&self.pool).await?
+        };
+        rows.iter().map(decode).collect()
     }
 
     /// The events at some places, as far as they are in the log.
@@ -283,13 +358,21 @@ impl Reader {
 
     async fn segments(&self, up_to: Position) -> Result<Arc<[Segment]>, sqlx::Error> {
         let known = Arc::clone(&self.segments.read().unwrap_or_else(PoisonError::into_inner));
-        if known.last().is_some_and(|last| last.high > up_to.0) {
+        // Lookups that are missing are being made.
+        if known.last().is_some_and(|last| last.high > up_to.0) && known.iter().all(Segment::is_looked_up) {
             return Ok(known);
         }
-        let rows =
-            sqlx::query!("select low, high, classes from log.segments order by low").fetch_all(&self.pool).await?;
-        let segments: Arc<[Segment]> =
-            rows.into_iter().map(|row| Segment { low: row.low, high: row.high, classes: row.classes }).collect();
+        let segments = sqlx::query_as!(
+            Segment,
+            r#"select low, high, classes, array(
+                select class from unnest(classes) as class
+                where to_regclass(format('log.%I', format('%s_%s_lookup', class, low))) is not null
+            ) as "lookups!"
+            from log.segments order by low"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let segments: Arc<[Segment]> = segments.into();
         *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&segments);
         Ok(segments)
     }
@@ -301,7 +384,7 @@ fn is_undefined_table(error: &sqlx::Error) -> bool {
 
 /// One segment's query. Only names made of a class and a number go into the text; every value is a parameter, used or not.
 fn statement(segment: &Segment, filter: &Filter, direction: Direction) -> Option<String> {
-    let mut wanted = String::from("position > $1 and position <= $2 and ($3::bigint is not null)");
+    let mut wanted = String::from("($3::bigint is not null)");
     wanted += match filter.app {
         None => " and ($4::uuid is null)",
         Some(None) => " and app_id is null and ($4::uuid is null)",
@@ -312,9 +395,12 @@ fn statement(segment: &Segment, filter: &Filter, direction: Direction) -> Option
     } else {
         " and (kind = any ($5) or split_part(kind, '.', 1) = any ($6))"
     };
-    wanted += " and ($7::text is null or subject = $7) and ($8::text is null or actor ->> 'id' = $8)
-        and ($9::uuid is null or root = $9)
-        and ($10::timestamptz is null or at >= $10) and ($11::timestamptz is null or at < $11)";
+    // In the words of the lookup, and only if they are asked for: an `or` would keep it from being used.
+    let mut asked = |is_asked: bool, by: &str, unused: &str| wanted += if is_asked { by } else { unused };
+    asked(filter.subject.is_some(), " and subject collate \"C\" = $7", " and ($7::text is null)");
+    asked(filter.actor.is_some(), " and actor ->> 'id' = $8", " and ($8::text is null)");
+    asked(filter.root.is_some(), " and root = $9", " and ($9::uuid is null)");
+    wanted += " and ($10::timestamptz is null or at >= $10) and ($11::timestamptz is null or at < $11)";
     let order = match direction {
         Direction::Forward => "asc",
         Direction::Backward => "desc",
@@ -324,10 +410,12 @@ fn statement(segment: &Segment, filter: &Filter, direction: Direction) -> Option
         .filter(|class| segment.classes.iter().any(|present| present == class.as_str()))
         .filter(|class| filter.may_be_of(**class))
         .map(|class| {
+            // A sum is in the lookup, and in no other index.
+            let place = if filter.is_looked_up() && segment.has_lookup(*class) { "(position + 0)" } else { "position" };
             // The limit inside lets each leaf stop early.
             format!(
                 "(select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
-                from log.{class}_{low} where {wanted} order by position {order} limit $3)",
+                from log.{class}_{low} where {place} > $1 and {place} <= $2 and {wanted} order by position {order} limit $3)",
                 low = segment.low
             )
         })
@@ -377,4 +465,34 @@ fn decode(row: &PgRow) -> Result<Recorded, ReadError> {
             actor_json: actor.into(),
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_all_of_a_part_and_follow_each_other() {
+        let lookups = Class::ALL.map(|class| class.as_str().to_owned()).to_vec();
+        let with = Segment { low: 1, high: 1 << 40, classes: lookups.clone(), lookups };
+        let without = Segment { lookups: Vec::new(), ..with.clone() };
+        let root = Filter { root: Some(Uuid::nil()), ..Filter::default() };
+        let all = (10, 10_000_000);
+        for direction in [Direction::Forward, Direction::Backward] {
+            for (segment, filter, is_cut) in
+                [(&with, &root, true), (&without, &root, false), (&with, &Filter::default(), false)]
+            {
+                let (mut windows, mut rest, mut seen) = (Windows::new(filter), all, Vec::new());
+                while rest.0 < rest.1 {
+                    seen.push(windows.next(segment, &mut rest, direction));
+                }
+                assert_eq!(seen.len() > 1, is_cut, "{seen:?}");
+                if direction == Direction::Backward {
+                    seen.reverse();
+                }
+                assert_eq!((seen[0].0, seen[seen.len() - 1].1), all);
+                assert!(seen.windows(2).all(|pair| pair[0].1 == pair[1].0), "{seen:?}");
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod append;
 mod backpressure;
 mod backup;
 mod fold;
+mod found;
 mod idempotency;
 mod increasing;
 mod letters;

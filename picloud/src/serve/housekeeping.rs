@@ -1,10 +1,12 @@
 //! What has to be done now and then: saying that this node lives, noticing those that do not, making room in the log,
 //! forgetting what has expired. Leader's work is done under a lock of the database: one node at a time does it.
 
+use std::{convert::Infallible, time::Duration};
+
 use anyhow::Context;
 use picloud_core::{
     keys::Keyring,
-    log::{Committer, Node, idempotency, jobs, node, outbox, partitions},
+    log::{Committer, Node, Position, idempotency, jobs, lookup, node, outbox, partitions},
 };
 use picloud_ingress::auth;
 use picloud_projections::{kv, setup::LiveSetup};
@@ -20,6 +22,9 @@ const LEADER_LOCK: i64 = 7_305_804_403;
 /// Sweeps and room come around every so many heartbeats.
 const CHORES_EVERY: u64 = 10;
 
+/// So long is what was appended read from end to end at most, by who looks something up.
+const LOOKUPS_EVERY: Duration = Duration::from_secs(10);
+
 /// Keeps house for one node.
 pub(super) struct House {
     pub database: PgPool,
@@ -33,6 +38,38 @@ pub(super) struct House {
 impl House {
     /// Until it is told to stop, or finds that the node has no right to go on.
     pub(super) async fn keep(self, stop: CancellationToken) {
+        // Beside the heartbeat: the lookup of a large leaf takes minutes to make.
+        tokio::select! {
+            () = self.beat(stop) => {}
+            never = self.keep_lookups() => match never {},
+        }
+    }
+
+    /// What was appended can be looked up soon after.
+    async fn keep_lookups(&self) -> Infallible {
+        let mut tick = interval(LOOKUPS_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut done_up_to = Position::ZERO;
+        loop {
+            tick.tick().await;
+            let head = self.committer.head();
+            if head == done_up_to {
+                continue;
+            }
+            match self.summarize(head).await {
+                Ok(()) => done_up_to = head,
+                Err(error) => warn!(%error, "Failed to summarize the log: what is looked up in it takes longer"),
+            }
+        }
+    }
+
+    async fn summarize(&self, head: Position) -> Result<(), sqlx::Error> {
+        let mut connection = self.database.acquire().await?;
+        while lookup::keep(&mut connection, head).await? {}
+        Ok(())
+    }
+
+    async fn beat(&self, stop: CancellationToken) {
         let mut heartbeat = interval(node::HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for beat in 0_u64.. {

@@ -1,0 +1,169 @@
+//! What happened to one thing, by one actor, in one chain is found, whatever is remembered of where it is not.
+
+use picloud_core::{
+    event::{Actor, ActorKind, kv},
+    id::{AppId, InvocationId},
+    log::{
+        NewEvent, Position, Recorded, lookup,
+        read::{Direction, Filter},
+    },
+};
+use serde_json::value::RawValue;
+use sqlx::PgPool;
+
+use super::partitions::segments;
+use crate::support::{COLLECTION, GUARD, TestNode};
+
+/// So many events make several ranges of pages.
+const EVENTS: usize = 6_000;
+
+/// Every so many events about the same thing, by the same actor, in the same chain; all the rest is about a fourth.
+const THINGS: [usize; 3] = [40, 900, 2_500];
+
+struct Written {
+    apps: [AppId; 2],
+    roots: [InvocationId; 4],
+}
+
+fn nth(n: usize) -> usize {
+    THINGS.iter().rposition(|every| n.is_multiple_of(*every)).unwrap_or(3)
+}
+
+async fn write(node: &TestNode) -> Written {
+    let written = Written {
+        apps: [AppId::generate(), AppId::generate()],
+        roots: std::array::from_fn(|_| InvocationId::generate()),
+    };
+    let events: Vec<NewEvent> = (0..EVENTS)
+        .map(|n| {
+            let which = nth(n);
+            let value = RawValue::from_string(format!("{{\"n\": {n}, \"text\": \"{}\"}}", "x".repeat(250))).unwrap();
+            let set = kv::Set { collection: COLLECTION.to_owned(), key: which.to_string(), value, expires_at: None };
+            let id = Some(format!("key_{which}"));
+            let actor = Actor { kind: ActorKind::ApiKey, id, request_id: None, address: None };
+            let root = written.roots[which];
+            NewEvent::new(Some(written.apps[n % 7 / 6]), &actor, set).following(None, root, 0)
+        })
+        .collect();
+    for commit in events.chunks(300) {
+        node.commit(commit.to_vec()).await.unwrap();
+    }
+    written
+}
+
+/// Filters of all kinds, each by what is frequent and by what is rare.
+fn filters(written: &Written) -> Vec<Filter> {
+    let subject = |which: usize| Filter { subject: Some(format!("kv:{COLLECTION}/{which}")), ..Filter::default() };
+    let mut filters = vec![subject(7)];
+    for which in 0..3 {
+        filters.push(subject(which));
+        filters.push(Filter { app: Some(Some(written.apps[1])), ..subject(which) });
+        filters.push(Filter { kinds: vec!["kv".to_owned()], ..subject(which) });
+        filters.push(Filter { actor: Some(format!("key_{which}")), ..Filter::default() });
+        filters.push(Filter { root: Some(written.roots[which].uuid()), ..Filter::default() });
+        filters.push(Filter { root: Some(written.roots[which].uuid()), ..subject(2) });
+    }
+    filters
+}
+
+async fn assert_all_is_found(node: &TestNode, written: &Written, log: &[Recorded]) {
+    let head = log.last().unwrap().position;
+    for filter in filters(written) {
+        for direction in [Direction::Forward, Direction::Backward] {
+            for (after, up_to, limit) in [(0, head.0, 1_000), (0, head.0, 3), (700, 5_000, 1_000)] {
+                let within = log.iter().filter(|event| (after + 1..=up_to).contains(&event.position.0));
+                let mut wanted: Vec<i64> =
+                    within.filter(|event| filter.matches(event)).map(|event| event.position.0).collect();
+                if direction == Direction::Backward {
+                    wanted.reverse();
+                }
+                wanted.truncate(limit);
+                let found =
+                    node.reader.list(&filter, direction, Position(after), Position(up_to), limit).await.unwrap();
+                let found: Vec<i64> = found.iter().map(|event| event.position.0).collect();
+                assert_eq!(found, wanted, "{filter:?} {direction:?} {after}..={up_to} {limit}");
+            }
+        }
+    }
+}
+
+async fn keep(node: &TestNode) {
+    let mut connection = node.pool.acquire().await.unwrap();
+    let head = node.reader.head().await.unwrap();
+    while lookup::keep(&mut connection, head).await.unwrap() {}
+}
+
+async fn drop_lookup(database: &PgPool, leaf: &str) {
+    let drop = sqlx::AssertSqlSafe(format!("drop index log.{leaf}_lookup"));
+    sqlx::query(drop).execute(database).await.unwrap();
+}
+
+/// Ranges of a leaf about which something is remembered: placing them all again does nothing for these.
+async fn unsummarized(database: &PgPool, leaf: &str) -> i32 {
+    let ask = "select brin_summarize_new_values(format('log.%I', $1 || '_lookup')::regclass)";
+    sqlx::query_scalar(ask).bind(leaf).fetch_one(database).await.unwrap()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn whatever_is_looked_up_is_found_with_lookups_and_without(database: PgPool) {
+    segments(&database, &[2_000, 100_000]).await;
+    let node = TestNode::start(&database).await;
+    let written = write(&node).await;
+    let log = node.log().await;
+    // Nothing is summarized.
+    assert_all_is_found(&node, &written, &log).await;
+    keep(&node).await;
+    assert_all_is_found(&node, &written, &log).await;
+    // Something came after it.
+    node.commit(
+        vec![log[0].event.as_ref().clone()]
+            .into_iter()
+            .map(|event| NewEvent { id: picloud_core::id::EventId::generate(), ..event })
+            .collect(),
+    )
+    .await
+    .unwrap();
+    assert_all_is_found(&node, &written, &node.log().await).await;
+    // A closed leaf from before there were any, and an open one.
+    drop_lookup(&database, "data_1").await;
+    drop_lookup(&database, "data_2001").await;
+    assert_all_is_found(&node, &written, &node.log().await).await;
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_closed_leaf_gets_the_lookup_that_it_lacks_and_an_open_one_is_summarized(database: PgPool) {
+    segments(&database, &[2_000, 100_000]).await;
+    drop_lookup(&database, "data_1").await;
+    let node = TestNode::start(&database).await;
+    write(&node).await;
+    keep(&node).await;
+    assert_eq!(unsummarized(&database, "data_1").await, 0, "all of what is closed is");
+    assert_eq!(unsummarized(&database, "data_2001").await, 1, "of what is open all that is full");
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn looking_something_up_uses_what_is_remembered(database: PgPool) {
+    let node = TestNode::start(&database).await;
+    let written = write(&node).await;
+    keep(&node).await;
+    let head = node.reader.head().await.unwrap();
+    let used = "select idx_scan from pg_stat_user_indexes where indexrelname = 'data_1_lookup'";
+    for filter in filters(&written) {
+        if filter.actor.is_some() {
+            continue;
+        }
+        let used = async || sqlx::query_scalar::<_, i64>(used).fetch_one(&database).await.unwrap();
+        let before = used().await;
+        // The figures come when a connection has been idle for a moment.
+        let counted = async {
+            while used().await == before {
+                node.reader.list(&filter, Direction::Backward, Position::ZERO, head, 10).await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(GUARD, counted).await.unwrap_or_else(|_| panic!("it is not used for {filter:?}"));
+    }
+    node.stop().await;
+}
