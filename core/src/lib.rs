@@ -23,6 +23,7 @@ pub mod routing;
 pub mod run;
 pub mod schedule;
 pub mod seal;
+pub mod state;
 pub mod topic;
 pub mod trace;
 pub mod trigger;

@@ -101,15 +101,22 @@ impl Change {
             put(text, format_args!(" {QUIET}{detail}{QUIET:#}"));
         }
         text.push('\n');
-        for line in self.diff.iter().flat_map(|diff| diff.lines()) {
-            let style = match line.as_bytes().first() {
-                Some(b'+') => ADDED,
-                Some(b'-') => REMOVED,
-                Some(b'@') => PLACE,
-                _ => QUIET,
-            };
-            put(text, format_args!("    {style}{line}{style:#}\n"));
+        if let Some(diff) = &self.diff {
+            show_diff(text, diff);
         }
+    }
+}
+
+/// A unified diff, coloured and indented.
+pub fn show_diff(text: &mut String, diff: &str) {
+    for line in diff.lines() {
+        let style = match line.as_bytes().first() {
+            Some(b'+') => ADDED,
+            Some(b'-') => REMOVED,
+            Some(b'@') => PLACE,
+            _ => QUIET,
+        };
+        put(text, format_args!("    {style}{line}{style:#}\n"));
     }
 }
 

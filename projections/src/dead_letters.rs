@@ -13,7 +13,7 @@ mod payload;
 use chrono::{DateTime, Utc};
 use picloud_core::{
     event::{Actor, dead_letter::Created},
-    id::{AppId, DeadLetterId, InvocationId, JobId, OutboxId, ScriptId},
+    id::{AppId, DeadLetterId, InvocationId, ScriptId},
     log::{Position, Read},
     outbox::Replayable,
 };
@@ -24,6 +24,7 @@ pub use batch::batch;
 pub use closed::{Closed, closed_long_ago};
 pub use matching::{count, count_up_to, counted, matching};
 pub use payload::payloads;
+pub use picloud_core::state::dead_letter::Resolved;
 
 /// A letter as it stands.
 #[derive(Clone, Debug)]
@@ -42,23 +43,6 @@ pub struct Letter {
     pub resolved: Option<Resolved>,
     /// The event that last changed it.
     pub position: Position,
-}
-
-/// A decision about a letter.
-#[derive(Clone, Debug)]
-pub struct Resolved {
-    /// `replayed`, `ignored`, `handled_by_script` or `handler_failed`.
-    pub resolution: String,
-    /// When.
-    pub at: DateTime<Utc>,
-    /// By whom.
-    pub by: Option<Actor>,
-    /// Why.
-    pub why: Option<String>,
-    /// The item that tries it again.
-    pub replay: Option<OutboxId>,
-    /// The job that it was part of.
-    pub job: Option<JobId>,
 }
 
 impl Letter {

@@ -1,6 +1,7 @@
 //! Read models folded from the log, and how to read them.
 //!
 //! - [`setup`] is how apps are set up, in memory: read once, then brought up to date by the tail.
+//! - [`chain`] tells what follows from what.
 //! - [`cron`] tells up to when times were fired.
 //! - [`dead_letters`] reads what could not be done.
 //! - [`jobs`] reads what is done to many things at once.
@@ -8,8 +9,10 @@
 //! - [`outbox`] reads what is owed.
 //! - [`queues`] counts what waits behind gates.
 //! - [`scripts`] reads what is too much to keep in memory: versions and their sources.
+//! - [`travel`] tells how things were, from the log.
 //! - [`views`] follow the log for lists, searches and figures.
 
+pub mod chain;
 pub mod cron;
 pub mod dead_letters;
 pub mod jobs;
@@ -18,4 +21,5 @@ pub mod outbox;
 pub mod queues;
 pub mod scripts;
 pub mod setup;
+pub mod travel;
 pub mod views;

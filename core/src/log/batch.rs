@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::{
     Commit, Position, Read, Rejected,
-    fold::{CannotFollow, Folded, KvKey, KvWrite, OutboxFinal},
+    fold::{CannotFollow, Folded, KvKey, OutboxFinal},
 };
 use crate::{
     event::outbox::Enqueued,
     id::{NodeEpoch, OutboxId},
     outbox::Gate,
+    state::kv::Write,
 };
 
 /// The column values of one call of `log.commit_batch`, one vector an argument.
@@ -209,7 +210,7 @@ impl<'a> Arrays<'a> {
                 self.bases.push((app, collection, key));
             }
             match last.write {
-                KvWrite::Set { value, expires_at, anew } => {
+                Write::Set { value, expires_at, anew } => {
                     self.set_app.push(app.uuid());
                     self.set_collection.push(collection);
                     self.set_key.push(key);
@@ -218,14 +219,14 @@ impl<'a> Arrays<'a> {
                     self.set_anew.push(anew);
                     self.set_offset.push(last.offset);
                 }
-                KvWrite::Add(by) => {
+                Write::Add(by) => {
                     self.add_app.push(app.uuid());
                     self.add_collection.push(collection);
                     self.add_key.push(key);
                     self.add_by.push(by);
                     self.add_offset.push(last.offset);
                 }
-                KvWrite::Delete => {
+                Write::Delete => {
                     self.delete_app.push(app.uuid());
                     self.delete_collection.push(collection);
                     self.delete_key.push(key);

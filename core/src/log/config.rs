@@ -1,24 +1,27 @@
 //! Folds configuration events into their tables, a statement or two an event.
 //!
 //! These nouns are rare, so they have plain statements instead of a place in `log.append`; both run in one transaction
-//! under the log's lock. Accounts, dead letters and jobs have files of their own.
+//! under the log's lock. Things whose past can be asked for are read, evolved ([`crate::state`]) and written back: what an
+//! event makes of them is said there, once.
 
 mod accounts;
 mod dead_letters;
 mod http_exceptions;
 mod jobs;
 mod outbox;
+mod routes;
+mod scripts;
 mod topics;
 mod triggers;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{NewEvent, Position, Read};
 use crate::{
-    event::{Event, api_key, app, domain, env, route, script},
-    id::{AppId, ScriptId},
+    event::{Event, api_key, app, dead_letter, domain, env, route, script, trigger},
+    id::AppId,
 };
 
 /// Whether nothing that a commit based itself on was configured differently after it looked. Asked under the lock, with the
@@ -104,29 +107,31 @@ pub(super) async fn fold(
         Event::EnvDeleted(event) => env_deleted(connection, app, event).await,
         Event::HttpExceptionAllowed(event) => http_exceptions::allowed(connection, app, event, position, at).await,
         Event::HttpExceptionRemoved(event) => http_exceptions::removed(connection, app, event).await,
-        Event::ScriptDeployed(event) => script_deployed(connection, new, event, position, at).await,
-        Event::ScriptActivated(event) => script_activated(connection, event, position).await,
-        Event::ScriptPaused(event) => script_paused(connection, event.script, true, position).await,
-        Event::ScriptResumed(event) => script_paused(connection, event.script, false, position).await,
-        Event::ScriptDeleted(event) => script_deleted(connection, event).await,
-        Event::TriggerCreated(event) => triggers::created(connection, app, event, position, at).await,
-        Event::TriggerUpdated(event) => triggers::updated(connection, event, position, at).await,
-        Event::TriggerEnabled(event) => triggers::enabled(connection, event, position, at).await,
-        Event::TriggerDisabled(event) => triggers::disabled(connection, event, position).await,
-        Event::TriggerPaused(event) => triggers::paused(connection, event.trigger, true, position).await,
-        Event::TriggerResumed(event) => triggers::paused(connection, event.trigger, false, position).await,
-        Event::TriggerDeleted(event) => triggers::deleted(connection, event, position, at).await,
+        Event::ScriptDeployed(script::Deployed { script, .. })
+        | Event::ScriptActivated(script::Activated { script, .. })
+        | Event::ScriptPaused(script::Paused { script })
+        | Event::ScriptResumed(script::Resumed { script })
+        | Event::ScriptDeleted(script::Deleted { script }) => {
+            scripts::changed(connection, new, *script, position, at).await
+        }
+        Event::TriggerCreated(trigger::Created { trigger, .. })
+        | Event::TriggerUpdated(trigger::Updated { trigger, .. })
+        | Event::TriggerEnabled(trigger::Enabled { trigger, .. })
+        | Event::TriggerDisabled(trigger::Disabled { trigger, .. })
+        | Event::TriggerPaused(trigger::Paused { trigger })
+        | Event::TriggerResumed(trigger::Resumed { trigger })
+        | Event::TriggerDeleted(trigger::Deleted { trigger }) => {
+            triggers::changed(connection, new, *trigger, position, at).await
+        }
         Event::CronFired(event) => triggers::fired(connection, event, position).await,
         Event::QueueConfigured(event) => triggers::queue_configured(connection, app, event, position, at).await,
         Event::QueuePaused(event) => triggers::queue_paused(connection, app, &event.queue, true, position, at).await,
         Event::QueueResumed(event) => triggers::queue_paused(connection, app, &event.queue, false, position, at).await,
         Event::TopicRegistered(event) => topics::registered(connection, app, event, position, at).await,
         Event::TopicDeleted(event) => topics::deleted(connection, app, event).await,
-        Event::RouteBound(route::Bound { route, definition })
-        | Event::RouteUpdated(route::Updated { route, definition }) => {
-            route_defined(connection, app, route.uuid(), definition, position, at).await
-        }
-        Event::RouteUnbound(event) => route_unbound(connection, event).await,
+        Event::RouteBound(route::Bound { route, .. })
+        | Event::RouteUpdated(route::Updated { route, .. })
+        | Event::RouteUnbound(route::Unbound { route }) => routes::changed(connection, new, *route, position, at).await,
         Event::ApiKeyMinted(event) => api_key_minted(connection, event, position, at).await,
         Event::ApiKeyRevoked(event) => api_key_revoked(connection, event, position, at).await,
         Event::MemberGranted(event) => accounts::member_granted(connection, app, event, position, at).await,
@@ -143,16 +148,18 @@ pub(super) async fn fold(
         Event::AccountDeactivated(event) => accounts::activated(connection, event.account, false, position).await,
         Event::AccountReactivated(event) => accounts::activated(connection, event.account, true, position).await,
         Event::DeadLetterCreated(event) => dead_letters::created(connection, new, event, position, at).await,
-        Event::DeadLetterReplayed(event) => dead_letters::replayed(connection, new, event, position, at).await,
-        Event::DeadLetterResolved(event) => dead_letters::resolved(connection, new, event, position, at).await,
-        Event::DeadLetterHandlerEnded(event) => dead_letters::handler_ended(connection, new, event, position, at).await,
+        Event::DeadLetterReplayed(dead_letter::Replayed { dead_letter, .. })
+        | Event::DeadLetterResolved(dead_letter::Resolved { dead_letter, .. })
+        | Event::DeadLetterHandlerEnded(dead_letter::HandlerEnded { dead_letter, .. })
+        | Event::DeadLetterPurged(dead_letter::Purged { dead_letter }) => {
+            dead_letters::changed(connection, new, *dead_letter, position, at).await
+        }
         Event::OutboxEnqueued(event) => match event.handles {
-            Some(letter) => dead_letters::handler_owed(connection, letter).await,
+            Some(letter) => dead_letters::changed(connection, new, letter, position, at).await,
             None => Ok(()),
         },
         Event::OutboxPaused(event) => outbox::paused(connection, event, position, at).await,
         Event::OutboxResumed(_) => outbox::resumed(connection, position, at).await,
-        Event::DeadLetterPurged(event) => dead_letters::purged(connection, event).await,
         Event::JobStarted(event) => jobs::started(connection, new, event, position, at).await,
         Event::JobProgressed(event) => jobs::progressed(connection, event, position, at).await,
         Event::JobCancellationRequested(event) => jobs::to_be_cancelled(connection, new, event, position).await,
@@ -327,122 +334,6 @@ async fn env_deleted(
     event: &env::Deleted,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from state.env where app_id = $1 and name = $2", app, event.name).execute(connection).await?;
-    Ok(())
-}
-
-async fn script_deployed(
-    connection: &mut PgConnection,
-    new: &NewEvent,
-    event: &script::Deployed,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into state.script (id, app_id, name, kind, created_at, position) values ($1, $2, $3, $4, $5, $6)
-        on conflict (id) do update set position = excluded.position",
-        event.script.uuid(),
-        new.app.map(Uuid::from),
-        event.name,
-        event.script_kind.as_str(),
-        at,
-        position.0
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        "insert into state.version
-            (id, script_id, number, source, sha256, imports, limits, message, actor, created_at, position)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        event.version.uuid(),
-        event.script.uuid(),
-        event.number as i32,
-        event.source,
-        event.sha256,
-        Json(&event.imports) as _,
-        Json(&event.limits) as _,
-        event.message,
-        Json(&new.actor) as _,
-        at,
-        position.0
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn script_activated(
-    connection: &mut PgConnection,
-    event: &script::Activated,
-    position: Position,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update state.script set active_version = $2, position = $3 where id = $1",
-        event.script.uuid(),
-        event.version.uuid(),
-        position.0
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn script_paused(
-    connection: &mut PgConnection,
-    script: ScriptId,
-    is_paused: bool,
-    position: Position,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update state.script set is_paused = $2, position = $3 where id = $1",
-        script.uuid(),
-        is_paused,
-        position.0
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn script_deleted(connection: &mut PgConnection, event: &script::Deleted) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from state.script where id = $1", event.script.uuid()).execute(connection).await?;
-    Ok(())
-}
-
-async fn route_defined(
-    connection: &mut PgConnection,
-    app: Option<Uuid>,
-    route: Uuid,
-    definition: &route::Definition,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into state.route (id, app_id, script_id, method, host, path, definition, created_at, position)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-        on conflict (id) do update
-        set script_id = excluded.script_id,
-            method = excluded.method,
-            host = excluded.host,
-            path = excluded.path,
-            definition = excluded.definition,
-            position = excluded.position",
-        route,
-        app,
-        definition.script.uuid(),
-        definition.method,
-        definition.host,
-        definition.path,
-        Json(definition) as _,
-        at,
-        position.0
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn route_unbound(connection: &mut PgConnection, event: &route::Unbound) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from state.route where id = $1", event.route.uuid()).execute(connection).await?;
     Ok(())
 }
 

@@ -4,41 +4,21 @@
 //! the events; replay uses the same reduction. Time is the database's and stands still within a batch: whoever folds what
 //! was committed at different times begins a new one whenever `at` changes, for an increase begins anew on what has expired.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, hash_map::Entry},
-};
+use std::collections::{HashMap, hash_map::Entry};
 
 use chrono::{DateTime, Utc};
 
 use crate::{
     event::{
-        Event,
+        Event, kv,
         outbox::{Attempt, Enqueued},
     },
     id::{AppId, InvocationId, OutboxId},
+    state::kv::Write,
 };
 
 /// A row of `state.kv`, by its key.
 pub type KvKey<'a> = (AppId, &'a str, &'a str);
-
-/// What becomes of a kv row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KvWrite<'a> {
-    /// It has this value.
-    Set {
-        /// As JSON: the event's own text, or a sum.
-        value: Cow<'a, str>,
-        /// From when on it reads as absent.
-        expires_at: Option<DateTime<Utc>>,
-        /// What its value is instead, without an expiry, when `expires_at` has passed: the sum of the increases since.
-        anew: Option<i64>,
-    },
-    /// This much is added to whatever it is.
-    Add(i64),
-    /// It goes.
-    Delete,
-}
 
 /// How far down and up a row's value goes while it is increased, measured from where it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +33,7 @@ pub struct Span {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Final<'a> {
     /// What becomes of the row.
-    pub write: KvWrite<'a>,
+    pub write: Write<'a>,
     /// The event's place in the batch.
     pub offset: i32,
     /// What must fit on top of the row as it was before the batch, whatever was written over it afterwards.
@@ -124,12 +104,10 @@ impl<'a> Folded<'a> {
     pub fn take(&mut self, app: Option<AppId>, event: &'a Event, offset: i32) -> Result<(), CannotFollow> {
         let Some(app) = app else { return Ok(()) };
         match event {
-            Event::KvSet(set) => {
-                let write = KvWrite::Set { value: set.value.get().into(), expires_at: set.expires_at, anew: None };
-                self.overwrite((app, &set.collection, &set.key), write, offset);
-            }
-            Event::KvDeleted(deleted) => {
-                self.overwrite((app, &deleted.collection, &deleted.key), KvWrite::Delete, offset);
+            Event::KvSet(kv::Set { collection, key, .. }) | Event::KvDeleted(kv::Deleted { collection, key }) => {
+                if let Some(write) = Write::of(event) {
+                    self.overwrite((app, collection, key), write, offset);
+                }
             }
             Event::KvIncreased(by) => self.increase((app, &by.collection, &by.key), by.by, offset)?,
             Event::InvocationStarted(started) => {
@@ -222,7 +200,7 @@ impl<'a> Folded<'a> {
         Ok(())
     }
 
-    fn overwrite(&mut self, key: KvKey<'a>, write: KvWrite<'a>, offset: i32) {
+    fn overwrite(&mut self, key: KvKey<'a>, write: Write<'a>, offset: i32) {
         // An increase that was written over must have been possible all the same.
         let base = self.kv.get(&key).and_then(|earlier| earlier.base);
         self.kv.insert(key, Final { write, offset, base });
@@ -232,13 +210,13 @@ impl<'a> Folded<'a> {
         match self.kv.entry(key) {
             Entry::Vacant(vacant) => {
                 let base = Some(Span { low: by, high: by });
-                vacant.insert(Final { write: KvWrite::Add(by), offset, base });
+                vacant.insert(Final { write: Write::Add(by), offset, base });
                 self.increased.push(key);
             }
             Entry::Occupied(mut earlier) => {
                 let earlier = earlier.get_mut();
                 let write = earlier.write.increased(by).ok_or(CannotFollow)?;
-                if let (KvWrite::Add(sum), Some(span)) = (&write, &mut earlier.base) {
+                if let (Write::Add(sum), Some(span)) = (&write, &mut earlier.base) {
                     *span = Span { low: span.low.min(*sum), high: span.high.max(*sum) };
                     self.increased.push(key);
                 }
@@ -256,23 +234,6 @@ impl<'a> Folded<'a> {
     fn end(&mut self, invocation: InvocationId) {
         if self.begun.remove(&invocation).is_none() {
             self.ended.push(invocation);
-        }
-    }
-}
-
-impl KvWrite<'_> {
-    /// This write followed by an increase; `None` when its value is no integer or leaves the range of one.
-    fn increased(&self, by: i64) -> Option<Self> {
-        match self {
-            // An expiry is kept: whoever set it meant the key, not the number.
-            Self::Set { value, expires_at, anew } => {
-                let sum = value.parse::<i64>().ok()?.checked_add(by)?;
-                let anew = expires_at.map(|_| anew.unwrap_or(0).checked_add(by));
-                let anew = if let Some(sum) = anew { Some(sum?) } else { None };
-                Some(Self::Set { value: sum.to_string().into(), expires_at: *expires_at, anew })
-            }
-            Self::Add(earlier) => earlier.checked_add(by).map(Self::Add),
-            Self::Delete => Some(Self::Set { value: by.to_string().into(), expires_at: None, anew: None }),
         }
     }
 }

@@ -9,7 +9,7 @@ use axum::{
 use http::StatusCode;
 use picloud_core::{
     event::{
-        Actor,
+        Actor, Class,
         dead_letter::{Closing, Reason, Resolved},
         outbox::{Attempt, Source},
     },
@@ -21,6 +21,7 @@ use picloud_core::{
 use picloud_projections::{
     dead_letters::{self, Filter, Letter},
     setup::{App, Setup},
+    travel::{self, Past},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -30,6 +31,8 @@ use super::{
     AdminPlane, Plane,
     access::{Caller, InApp, short},
     body::Json,
+    events::unreadable,
+    moment::{At, was},
     names,
     page::{self, Count, Page},
     params::Params,
@@ -269,8 +272,12 @@ pub(super) async fn show(
     State(plane): State<Plane>,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    Params(At { at }): Params<At>,
 ) -> Result<Answer<Detail>, Problem> {
-    let letter = plane.letter(&app, &named).await?;
+    let letter = match at {
+        None => plane.letter(&app, &named).await?,
+        Some(at) => plane.past_letter(&app, &named, &at).await?,
+    };
     let payload = match plane.payload(&app, &letter).await {
         Ok(plain) => Some(serde_json::value::to_raw_value(&plain).expect("payloads are plain data")),
         Err(ApartError::Erased) => None,
@@ -363,6 +370,16 @@ impl AdminPlane {
             let detail = format!("the app `{}` has no dead letter `{}`", app.slug, short(named));
             Problem::new(Kind::NotFound, detail)
         })
+    }
+
+    /// A letter as it stood; what it held may have been erased since.
+    async fn past_letter(&self, app: &App, named: &str, at: &str) -> Result<Letter, Problem> {
+        let moment = self.moment(app, at, Class::Config).await?;
+        let past = match named.parse() {
+            Ok(id) => travel::dead_letter(&self.reader, app.id, id, moment).await,
+            Err(_) => Ok(Past::Never),
+        };
+        was(past.map_err(|error| unreadable(&error))?, &format!("the dead letter `{}`", short(named)), moment)
     }
 
     async fn payload(&self, app: &App, letter: &Letter) -> Result<Plain, ApartError> {

@@ -398,6 +398,8 @@ endpoints! {
     /// Runs one again against its recording, as it was or with another version or source, and tells the differences.
     /// Nothing is committed and nobody is called. What is not in the recording is told.
     POST "/api/v1/admin/apps/{app}/invocations/{invocation}/replay", App(AppReplay), invocations::replay::replay, or 409;
+    /// Shows what a run belongs to: what began it, its attempts, what it did and what it set off.
+    GET "/api/v1/admin/apps/{app}/invocations/{invocation}/tree", App(AppReadLog), invocations::tree::show;
 
     /// Figures of an app: how many runs, how they ended, how long they took, and what became of owed work.
     GET "/api/v1/admin/apps/{app}/metrics", App(AppReadLog), metrics::show;
@@ -415,4 +417,6 @@ endpoints! {
     GET "/api/v1/admin/apps/{app}/events", App(AppReadLog), events::list_app;
     /// Streams an app's events.
     GET "/api/v1/admin/apps/{app}/events/stream", App(AppReadLog), events::stream_app;
+    /// Tells who changed a thing, when, and from what to what, newest first.
+    GET "/api/v1/admin/apps/{app}/events/history", App(AppReadLog), events::history::show;
 }

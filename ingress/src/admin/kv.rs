@@ -5,7 +5,11 @@ use axum::{
     extract::{Path, State},
 };
 use chrono::Utc;
-use picloud_projections::kv::{self, Entry};
+use picloud_core::{event::Class, state::kv as state};
+use picloud_projections::{
+    kv::{self, Entry},
+    travel,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -13,6 +17,8 @@ use utoipa::ToSchema;
 use super::{
     Plane,
     access::{InApp, short},
+    events::unreadable,
+    moment::{At, was},
     names,
     page::{self, Page},
     params::Params,
@@ -37,6 +43,12 @@ pub(super) struct EntryForm {
 }
 
 impl EntryForm {
+    /// As it was.
+    fn past(key: String, entry: state::Entry) -> Self {
+        let value = RawValue::from_string(entry.value).expect("the log holds JSON");
+        Self { key, value, expires_at: entry.expires_at.map(Time) }
+    }
+
     fn of(entry: Entry) -> Self {
         Self { key: entry.key, value: entry.value, expires_at: entry.expires_at.map(Time) }
     }
@@ -87,9 +99,17 @@ pub(super) async fn show(
     State(plane): State<Plane>,
     InApp(app): InApp,
     Path((_, collection, key)): Path<(String, String, String)>,
+    Params(At { at }): Params<At>,
 ) -> Result<Answer<EntryForm>, Problem> {
     names::word("collection", &collection)?;
     storable("key", &key)?;
+    if let Some(at) = at {
+        let moment = plane.moment(&app, &at, Class::Data).await?;
+        let past = travel::entry(&plane.reader, app.id, &collection, &key, moment).await;
+        let what = format!("the key `{}` of the collection `{collection}`", short(&key).escape_debug());
+        let entry = was(past.map_err(|error| unreadable(&error))?, &what, moment)?;
+        return Ok(Answer(EntryForm::past(key, entry)));
+    }
     let found = kv::get(&plane.pool, app.id, &collection, &key).await.map_err(|error| database(&error))?;
     found.filter(is_alive).map(EntryForm::of).map(Answer).ok_or_else(|| {
         let detail = format!("the collection `{collection}` has no key `{}`", short(&key).escape_debug());

@@ -38,6 +38,7 @@ mod link;
 mod logs;
 mod members;
 mod metrics;
+mod moment;
 mod names;
 mod near;
 mod node;

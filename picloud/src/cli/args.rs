@@ -4,16 +4,20 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::path;
 pub use super::{
     backtest::Backtest,
     backup::Backup,
     dead_letters::{DeadLetters, Outbox},
     figures::{Errors, Metrics},
+    history::History,
     invocations::Invocations,
     jobs::Jobs,
+    kv::Kv,
     queues::Queues,
     replay::Replay,
     restore::Restore,
+    scripts::Scripts,
     topics::Topics,
     triggers::Triggers,
     verify::{Seals, Verify},
@@ -93,8 +97,16 @@ pub enum Command {
     Metrics(Metrics),
     /// What happened, newest last
     Events(Events),
+    /// Who changed a thing, when, and from what to what, newest last
+    History(History),
+    /// Scripts: what there is, and what runs
+    #[command(subcommand)]
+    Scripts(Scripts),
+    /// Stored values
+    #[command(subcommand)]
+    Kv(Kv),
     /// Which requests run which scripts
-    Routes(InApp),
+    Routes(InAppAsOf),
     /// Which events run which scripts
     #[command(subcommand)]
     Triggers(Triggers),
@@ -207,6 +219,32 @@ pub struct InApp {
     /// The app, by slug or id
     #[arg(long, default_value = "default", value_name = "APP")]
     pub app: String,
+}
+
+/// As of when.
+#[derive(Clone, Debug, Args)]
+pub struct AsOf {
+    /// As it was then: a time such as 2026-03-01T02:00:00Z, right after an event (evt_…), or at a cursor
+    #[arg(long, value_name = "MOMENT")]
+    pub at: Option<String>,
+}
+
+impl AsOf {
+    /// What is at a path, then.
+    pub(super) fn of(&self, to: &str) -> String {
+        path::asking(to, &[("at", self.at.as_deref())])
+    }
+}
+
+/// Which app, and as of when.
+#[derive(Clone, Debug, Args)]
+pub struct InAppAsOf {
+    /// As of when
+    #[command(flatten)]
+    pub as_of: AsOf,
+    /// Which app
+    #[command(flatten)]
+    pub in_app: InApp,
 }
 
 /// `picloud deploy`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Output,
-    args::{Global, InApp},
+    args::{AsOf, Global, InApp},
     bulk::{self, Bulk},
     json_text, path,
     print::{self, BAD, QUIET},
@@ -24,6 +24,9 @@ pub enum DeadLetters {
     Show {
         /// Such as dl_01J…
         letter: String,
+        /// As of when
+        #[command(flatten)]
+        as_of: AsOf,
         /// Which app
         #[command(flatten)]
         in_app: InApp,
@@ -111,8 +114,9 @@ pub(super) async fn run(global: &Global, command: &DeadLetters) -> Result<(), Fa
     let client = global.client()?;
     match command {
         DeadLetters::Ls(ls) => list(global, &client, ls).await,
-        DeadLetters::Show { letter, in_app } => {
-            let found: Value = client.get(&path::admin(&["apps", &in_app.app, "dead_letters", letter])).await?;
+        DeadLetters::Show { letter, as_of, in_app } => {
+            let to = path::admin(&["apps", &in_app.app, "dead_letters", letter]);
+            let found: Value = client.get(&as_of.of(&to)).await?;
             match global.output {
                 Output::Json => print::object(&found),
                 Output::Table => print::text(&told(&found)),
@@ -138,11 +142,8 @@ async fn list(global: &Global, client: &Client, ls: &Ls) -> Result<(), Failure> 
         print::rows(global.output, &groups, &["count", "fingerprint", "last_at", "sample"]);
         return Ok(());
     }
-    let mut query = form_urlencoded(&[("unresolved", (!ls.all).then_some("true")), ("script", ls.script.as_deref())]);
-    if !query.is_empty() {
-        query.insert(0, '?');
-    }
-    let letters = client.list(&format!("{to}{query}")).await?;
+    let asked = [("unresolved", (!ls.all).then_some("true")), ("script", ls.script.as_deref())];
+    let letters = client.list(&path::asking(&to, &asked)).await?;
     let columns = ["id", "created_at", "script_name", "attempts", "error", "resolution"];
     print::rows(global.output, &letters, &columns[..if ls.all { 6 } else { 5 }]);
     Ok(())
@@ -201,12 +202,6 @@ pub(super) async fn outbox(global: &Global, command: &Outbox) -> Result<(), Fail
         }
     }
     Ok(())
-}
-
-fn form_urlencoded(pairs: &[(&str, Option<&str>)]) -> String {
-    let mut url = reqwest::Url::parse("http://x/").expect("a URL");
-    url.query_pairs_mut().extend_pairs(pairs.iter().filter_map(|(name, value)| Some((name, (*value)?))));
-    url.query().unwrap_or_default().to_owned()
 }
 
 /// A letter as a person reads it.

@@ -13,6 +13,7 @@ use super::{
     backtest::{self, Instead},
     path,
     print::{self, BAD, GOOD, QUIET},
+    tree,
 };
 use crate::{client::Client, failure::Failure};
 
@@ -33,9 +34,16 @@ pub enum Invocations {
         picloud invocations ls --app shop --script checkout --min-duration-ms 500 --since 2026-03-01T00:00:00Z")]
     Ls(Box<Ls>),
     /// Show one with what it logged, what it did and what followed from it
+    #[command(after_help = "Example, to find out why order 42 never shipped:\n  \
+        picloud invocations ls --app shop --search 'order 42'\n  \
+        picloud invocations show inv_01J… --app shop --tree\n  \
+        picloud history kv:orders/42 --app shop")]
     Show {
         /// Such as inv_01J…
         invocation: String,
+        /// Instead: all that it belongs to, from what began it to what it set off, with what became of each
+        #[arg(long)]
+        tree: bool,
         /// Which app
         #[command(flatten)]
         in_app: InApp,
@@ -122,7 +130,16 @@ pub(super) async fn run(global: &Global, command: &Invocations) -> Result<(), Fa
     let client = global.client()?;
     match command {
         Invocations::Ls(ls) => list(global, &client, ls).await,
-        Invocations::Show { invocation, in_app } => {
+        Invocations::Show { invocation, tree: true, in_app } => {
+            let to = path::admin(&["apps", &in_app.app, "invocations", invocation, "tree"]);
+            let found: Value = client.get(&to).await?;
+            match global.output {
+                Output::Json => print::object(&found),
+                Output::Table => print::text(&tree::told(&found)),
+            }
+            Ok(())
+        }
+        Invocations::Show { invocation, tree: false, in_app } => {
             let found: Value = client.get(&path::admin(&["apps", &in_app.app, "invocations", invocation])).await?;
             match global.output {
                 Output::Json => print::object(&found),

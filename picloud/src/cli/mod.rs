@@ -19,12 +19,14 @@ mod events;
 mod export;
 mod figures;
 mod follow;
+mod history;
 mod http_exceptions;
 mod invocations;
 mod invoke;
 mod jobs;
 mod json_text;
 mod key;
+mod kv;
 mod login;
 mod logs;
 mod master_key;
@@ -37,8 +39,10 @@ mod queues;
 mod replay;
 mod restore;
 mod routes;
+mod scripts;
 mod serve;
 mod topics;
+mod tree;
 mod triggers;
 mod verify;
 
@@ -92,7 +96,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Errors(arguments) => wait_for(figures::errors(&global, &arguments)),
         Command::Metrics(arguments) => wait_for(figures::metrics(&global, &arguments)),
         Command::Events(arguments) => wait_for(events::run(&global, &arguments)),
-        Command::Routes(in_app) => wait_for(routes::run(&global, &in_app)),
+        Command::History(arguments) => wait_for(history::run(&global, &arguments)),
+        Command::Scripts(command) => wait_for(scripts::run(&global, &command)),
+        Command::Kv(command) => wait_for(kv::run(&global, &command)),
+        Command::Routes(wanted) => wait_for(routes::run(&global, &wanted)),
         Command::Triggers(command) => wait_for(triggers::run(&global, &command)),
         Command::Queues(command) => wait_for(queues::run(&global, &command)),
         Command::Topics(command) => wait_for(topics::run(&global, &command)),

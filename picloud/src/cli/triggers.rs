@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Output,
-    args::{Global, InApp},
+    args::{AsOf, Global, InApp, InAppAsOf},
     json_text, path,
     print::{self, QUIET},
 };
@@ -17,11 +17,14 @@ use crate::{client::Client, failure::Failure};
 #[derive(Clone, Debug, Subcommand)]
 pub enum Triggers {
     /// Show all triggers
-    Ls(InApp),
+    Ls(InAppAsOf),
     /// Show one, with the next times of one that fires by the clock
     Show {
         /// Such as trg_01J…
         trigger: String,
+        /// As of when
+        #[command(flatten)]
+        as_of: AsOf,
         /// Which app
         #[command(flatten)]
         in_app: InApp,
@@ -170,9 +173,10 @@ pub struct Common {
 pub(super) async fn run(global: &Global, command: &Triggers) -> Result<(), Failure> {
     let client = global.client()?;
     match command {
-        Triggers::Ls(in_app) => list(global, &client, in_app).await,
-        Triggers::Show { trigger, in_app } => {
-            let found: Value = client.get(&path::admin(&["apps", &in_app.app, "triggers", trigger])).await?;
+        Triggers::Ls(wanted) => list(global, &client, wanted).await,
+        Triggers::Show { trigger, as_of, in_app } => {
+            let to = path::admin(&["apps", &in_app.app, "triggers", trigger]);
+            let found: Value = client.get(&as_of.of(&to)).await?;
             show(global.output, found);
             Ok(())
         }
@@ -201,8 +205,9 @@ pub(super) async fn run(global: &Global, command: &Triggers) -> Result<(), Failu
     }
 }
 
-async fn list(global: &Global, client: &Client, in_app: &InApp) -> Result<(), Failure> {
-    let mut triggers = client.list(&path::admin(&["apps", &in_app.app, "triggers"])).await?;
+async fn list(global: &Global, client: &Client, wanted: &InAppAsOf) -> Result<(), Failure> {
+    let to = path::admin(&["apps", &wanted.in_app.app, "triggers"]);
+    let mut triggers = client.list(&wanted.as_of.of(&to)).await?;
     if global.output == Output::Table {
         for trigger in &mut triggers {
             trigger["when"] = waits_for(trigger).into();

@@ -20,9 +20,9 @@ use std::{
 use chrono::{DateTime, Utc};
 use picloud_core::{
     capability::Capability,
-    event::{Actor, route::Definition, script::ScriptKind, trigger::Registrant},
+    event::{Actor, script::ScriptKind, trigger::Registrant},
     http_exception::Exception,
-    id::{AccountId, ApiKeyId, AppId, DomainId, RouteId, ScriptId, SessionId, TriggerId, VersionId},
+    id::{AccountId, ApiKeyId, AppId, DomainId, ScriptId, SessionId, TriggerId, VersionId},
     limits::Limits,
     log::Position,
     policy::{AppRole, Principal},
@@ -33,8 +33,9 @@ use picloud_core::{
 pub use accounts::{Account, Link, Totp};
 pub use live::LiveSetup;
 pub use outbox::OutboxPause;
+pub use picloud_core::state::{route::Route, trigger::Trigger};
 pub use topics::Topic;
-pub use triggers::{Held, Queue, Trigger};
+pub use triggers::{Held, Queue};
 
 /// The whole instance, as of one position. Never changed: a change makes another one.
 #[derive(Clone, Debug, Default)]
@@ -159,19 +160,6 @@ pub struct Active {
     pub limits: Limits,
     /// Ready to be run.
     pub program: Arc<Program>,
-}
-
-/// A route.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Its id.
-    pub id: RouteId,
-    /// What it says.
-    pub definition: Definition,
-    /// Since when.
-    pub created_at: DateTime<Utc>,
-    /// The event that last changed it.
-    pub position: Position,
 }
 
 /// An API key. Who holds the secret is told by its hash alone.

@@ -3,41 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use picloud_core::{
-    event::trigger::{Definition, Registrant},
-    id::TriggerId,
-    log::Position,
-    outbox::Gate,
-    trigger::When,
-};
+use picloud_core::{event::trigger::Registrant, id::TriggerId, log::Position, outbox::Gate, state::trigger::Trigger};
 use sqlx::{PgConnection, types::Json};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::App;
-
-/// A trigger.
-#[derive(Clone, Debug)]
-pub struct Trigger {
-    /// Its id.
-    pub id: TriggerId,
-    /// What it says.
-    pub definition: Definition,
-    /// In whose name its runs act.
-    pub registrant: Registrant,
-    /// Whether events count.
-    pub is_enabled: bool,
-    /// Why not, when nobody asked for that.
-    pub disabled_why: Option<String>,
-    /// Whether what it makes be owed waits.
-    pub is_paused: bool,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    /// Since when events count.
-    pub since: DateTime<Utc>,
-    /// The event that last changed it.
-    pub position: Position,
-}
 
 /// What is said of a queue.
 #[derive(Clone, Copy, Debug)]
@@ -59,17 +30,6 @@ pub enum Held {
     Paused,
     /// So many at once, on all nodes together.
     AtMost(u32),
-}
-
-impl Trigger {
-    /// The queue that it takes messages from, if it does.
-    #[must_use]
-    pub fn queue(&self) -> Option<&str> {
-        match &self.definition.when {
-            When::Queue(queue) => Some(&queue.queue),
-            _ => None,
-        }
-    }
 }
 
 impl App {
@@ -133,6 +93,7 @@ pub(super) async fn load(
             created_at: row.created_at,
             since: row.since,
             position: Position(row.position),
+            deleted_at: None,
         });
     }
     Ok(triggers)

@@ -1,15 +1,16 @@
 //! Dead letters: what became of them, and how many there are.
 //!
-//! Whatever changes a letter's resolution counts it in the same statement: [`decided`] is the way to do that.
+//! Whatever changes a letter's resolution counts it in the same statement: [`stands`] is the way to do that.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use crate::{
-    event::{dead_letter, outbox::Source},
-    id::{DeadLetterId, JobId, OutboxId},
+    event::{Actor, dead_letter, outbox::Source},
+    id::DeadLetterId,
     log::{NewEvent, Position, Read},
+    state::dead_letter::{Resolved, Standing, evolve},
 };
 
 /// Whether each letter among the reads is as it was seen.
@@ -83,91 +84,90 @@ pub(super) async fn created(
     Ok(())
 }
 
-/// What was decided about a letter.
-pub(super) struct Decision<'a> {
-    pub(super) letter: DeadLetterId,
-    /// As it stands in the database.
-    pub(super) resolution: &'a str,
-    pub(super) why: Option<&'a str>,
-    /// The item that tries it again.
-    pub(super) replay: Option<OutboxId>,
-    pub(super) job: Option<JobId>,
-}
-
-/// Writes a decision, and counts the letter where it belongs now.
-pub(super) async fn decided(
+/// Something happened to a letter; of one that is gone nothing is kept.
+pub(super) async fn changed(
     connection: &mut PgConnection,
     new: &NewEvent,
-    decision: Decision<'_>,
+    letter: DeadLetterId,
     position: Position,
     at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
+    let Some(before) = standing(connection, letter).await? else { return Ok(()) };
+    let was = before.resolution().to_owned();
+    match evolve(Some(before), new, position, at) {
+        Some(after) => stands(connection, letter, &was, &after).await,
+        None => gone(connection, letter).await,
+    }
+}
+
+async fn standing(connection: &mut PgConnection, letter: DeadLetterId) -> Result<Option<Standing>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select resolution, resolved_at, resolved_by as "resolved_by: Json<Actor>", resolved_why, replay, job, handlers,
+            handlers_failed, position
+        from state.dead_letter where id = $1"#,
+        letter.uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Standing {
+        resolved: row.resolution.zip(row.resolved_at).map(|(resolution, at)| Resolved {
+            resolution,
+            at,
+            by: row.resolved_by.map(|by| by.0),
+            why: row.resolved_why,
+            replay: row.replay.map(Into::into),
+            job: row.job.map(Into::into),
+        }),
+        handlers: row.handlers.unsigned_abs(),
+        handlers_failed: row.handlers_failed.unsigned_abs(),
+        position: Position(row.position),
+    }))
+}
+
+/// Writes how a letter stands, and counts it where it belongs now.
+async fn stands(
+    connection: &mut PgConnection,
+    letter: DeadLetterId,
+    was: &str,
+    after: &Standing,
+) -> Result<(), sqlx::Error> {
+    let resolved = after.resolved.as_ref();
     // Counted only if it moves: a statement cannot change a row twice.
     sqlx::query!(
         "with letter as (
-            select app_id, script_id, coalesce(resolution, 'none') as resolution from state.dead_letter where id = $1
-        ), changed as (
             update state.dead_letter
-            set resolution = $2, resolved_at = $3, resolved_by = $4, resolved_why = $5, replay = $6, job = $7, position = $8
+            set resolution = $4, resolved_at = $5, resolved_by = $6, resolved_why = $7, replay = $8, job = $9,
+                handlers = $10, handlers_failed = $11, position = $12
             where id = $1
+            returning app_id, script_id
         ), less as (
             update state.dead_letter_count c
             set letters = greatest(c.letters - 1, 0)
             from letter l
-            where c.app_id = l.app_id and c.script_id = l.script_id and c.resolution = l.resolution and l.resolution <> $2
+            where c.app_id = l.app_id and c.script_id = l.script_id and c.resolution = $2 and $2 <> $3
         )
         insert into state.dead_letter_count as c (app_id, script_id, resolution, letters)
-        select app_id, script_id, $2, 1 from letter where resolution <> $2
+        select app_id, script_id, $3, 1 from letter where $2 <> $3
         on conflict (app_id, script_id, resolution) do update set letters = c.letters + 1",
-        decision.letter.uuid(),
-        decision.resolution,
-        at,
-        Json(&new.actor) as _,
-        decision.why,
-        decision.replay.map(Uuid::from),
-        decision.job.map(Uuid::from),
-        position.0
+        letter.uuid(),
+        was,
+        after.resolution(),
+        resolved.map(|resolved| &*resolved.resolution),
+        resolved.map(|resolved| resolved.at),
+        resolved.and_then(|resolved| resolved.by.as_ref()).map(Json) as _,
+        resolved.and_then(|resolved| resolved.why.as_deref()),
+        resolved.and_then(|resolved| resolved.replay).map(Uuid::from),
+        resolved.and_then(|resolved| resolved.job).map(Uuid::from),
+        i32::try_from(after.handlers).unwrap_or(i32::MAX),
+        i32::try_from(after.handlers_failed).unwrap_or(i32::MAX),
+        after.position.0
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-pub(super) async fn replayed(
-    connection: &mut PgConnection,
-    new: &NewEvent,
-    event: &dead_letter::Replayed,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    let decision = Decision {
-        letter: event.dead_letter,
-        resolution: "replayed",
-        why: None,
-        replay: Some(event.item),
-        job: event.job,
-    };
-    decided(connection, new, decision, position, at).await
-}
-
-pub(super) async fn resolved(
-    connection: &mut PgConnection,
-    new: &NewEvent,
-    event: &dead_letter::Resolved,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    let decision = Decision {
-        letter: event.dead_letter,
-        resolution: event.resolution.as_str(),
-        why: event.reason.as_deref(),
-        replay: None,
-        job: event.job,
-    };
-    decided(connection, new, decision, position, at).await
-}
-
-pub(super) async fn purged(connection: &mut PgConnection, event: &dead_letter::Purged) -> Result<(), sqlx::Error> {
+async fn gone(connection: &mut PgConnection, letter: DeadLetterId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "with letter as (
             delete from state.dead_letter where id = $1
@@ -177,50 +177,9 @@ pub(super) async fn purged(connection: &mut PgConnection, event: &dead_letter::P
         set letters = greatest(c.letters - 1, 0)
         from letter l
         where c.app_id = l.app_id and c.script_id = l.script_id and c.resolution = l.resolution",
-        event.dead_letter.uuid()
+        letter.uuid()
     )
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Somebody is to take care of a letter.
-pub(super) async fn handler_owed(connection: &mut PgConnection, letter: DeadLetterId) -> Result<(), sqlx::Error> {
-    sqlx::query!("update state.dead_letter set handlers = handlers + 1 where id = $1", letter.uuid())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// The first that succeeds closes the letter, unless somebody decided otherwise meanwhile; the last that fails says so.
-pub(super) async fn handler_ended(
-    connection: &mut PgConnection,
-    new: &NewEvent,
-    event: &dead_letter::HandlerEnded,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    let has_failed = event.error.is_some();
-    let letter = sqlx::query!(
-        "update state.dead_letter set handlers_failed = handlers_failed + $2, position = $3
-        where id = $1
-        returning resolution, handlers, handlers_failed",
-        event.dead_letter.uuid(),
-        i32::from(has_failed),
-        position.0
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(letter) = letter.filter(|letter| letter.resolution.is_none()) else { return Ok(()) };
-    if has_failed && letter.handlers_failed < letter.handlers {
-        return Ok(());
-    }
-    let decision = Decision {
-        letter: event.dead_letter,
-        resolution: if has_failed { "handler_failed" } else { "handled_by_script" },
-        why: event.error.as_deref(),
-        replay: None,
-        job: None,
-    };
-    decided(connection, new, decision, position, at).await
 }

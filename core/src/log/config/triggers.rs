@@ -5,134 +5,96 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use crate::{
-    event::{cron, queue, trigger},
+    event::{
+        Event, cron, queue,
+        trigger::{Definition, Registrant},
+    },
     id::TriggerId,
-    log::Position,
+    log::{NewEvent, Position},
+    state::trigger::{Trigger, evolve},
 };
 
-/// Other triggers count from here on: whoever has not heard of it is sent back.
-async fn changed(connection: &mut PgConnection, position: Position) -> Result<(), sqlx::Error> {
-    sqlx::query!("update log.writer set triggers = $1", position.0).execute(connection).await?;
+/// Something happened to a trigger.
+pub(super) async fn changed(
+    connection: &mut PgConnection,
+    new: &NewEvent,
+    trigger: TriggerId,
+    position: Position,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let before = find(connection, trigger).await?;
+    let Some(after) = evolve(before, new, position, at) else { return Ok(()) };
+    write(connection, new, &after).await?;
+    if !matches!(new.event, Event::TriggerPaused(_) | Event::TriggerResumed(_)) {
+        // Other triggers count from here on: whoever has not heard of it is sent back.
+        sqlx::query!("update log.writer set triggers = $1", position.0).execute(connection).await?;
+    }
     Ok(())
 }
 
-pub(super) async fn created(
-    connection: &mut PgConnection,
-    app: Option<Uuid>,
-    event: &trigger::Created,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into state.trigger (id, app_id, script_id, kind, definition, registrant, created_at, since, position)
-        values ($1, $2, $3, $4, $5, $6, $7, $7, $8)",
-        event.trigger.uuid(),
-        app,
-        event.definition.script.uuid(),
-        event.definition.when.kind(),
-        Json(&event.definition) as _,
-        Json(&event.registrant) as _,
-        at,
-        position.0
+async fn find(connection: &mut PgConnection, trigger: TriggerId) -> Result<Option<Trigger>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select definition as "definition: Json<Definition>", registrant as "registrant: Json<Registrant>", is_enabled,
+            disabled_why, is_paused, created_at, since, position, deleted_at
+        from state.trigger where id = $1"#,
+        trigger.uuid()
     )
-    .execute(&mut *connection)
+    .fetch_optional(connection)
     .await?;
-    changed(connection, position).await
+    Ok(row.map(|row| Trigger {
+        id: trigger,
+        definition: row.definition.0,
+        registrant: row.registrant.0,
+        is_enabled: row.is_enabled,
+        disabled_why: row.disabled_why,
+        is_paused: row.is_paused,
+        created_at: row.created_at,
+        since: row.since,
+        position: Position(row.position),
+        deleted_at: row.deleted_at,
+    }))
 }
 
-pub(super) async fn updated(
-    connection: &mut PgConnection,
-    event: &trigger::Updated,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    // Of times that it did not name before, none was missed.
+async fn write(connection: &mut PgConnection, new: &NewEvent, trigger: &Trigger) -> Result<(), sqlx::Error> {
+    // What it says is written by those events only that say it: a newer version may say more than is understood here.
+    let is_defined = matches!(new.event, Event::TriggerCreated(_) | Event::TriggerUpdated(_));
+    let is_registered = is_defined || matches!(new.event, Event::TriggerEnabled(_));
+    let script = trigger.deleted_at.is_none().then(|| trigger.definition.script.uuid());
     sqlx::query!(
-        "update state.trigger
-        set since = case when (definition -> 'when')::text = ($4::json -> 'when')::text then since else $7 end,
-            script_id = $2, kind = $3, definition = $4, registrant = $5, position = $6
-        where id = $1",
-        event.trigger.uuid(),
-        event.definition.script.uuid(),
-        event.definition.when.kind(),
-        Json(&event.definition) as _,
-        Json(&event.registrant) as _,
-        position.0,
-        at
-    )
-    .execute(&mut *connection)
-    .await?;
-    changed(connection, position).await
-}
-
-pub(super) async fn enabled(
-    connection: &mut PgConnection,
-    event: &trigger::Enabled,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update state.trigger
-        set is_enabled = true, disabled_why = null, registrant = $2, since = $3, position = $4
-        where id = $1",
-        event.trigger.uuid(),
-        Json(&event.registrant) as _,
-        at,
-        position.0
-    )
-    .execute(&mut *connection)
-    .await?;
-    changed(connection, position).await
-}
-
-pub(super) async fn disabled(
-    connection: &mut PgConnection,
-    event: &trigger::Disabled,
-    position: Position,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update state.trigger set is_enabled = false, disabled_why = $2, position = $3 where id = $1",
-        event.trigger.uuid(),
-        event.why,
-        position.0
-    )
-    .execute(&mut *connection)
-    .await?;
-    changed(connection, position).await
-}
-
-pub(super) async fn paused(
-    connection: &mut PgConnection,
-    trigger: TriggerId,
-    is_paused: bool,
-    position: Position,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update state.trigger set is_paused = $2, position = $3 where id = $1",
-        trigger.uuid(),
-        is_paused,
-        position.0
+        "insert into state.trigger as t
+            (id, app_id, script_id, kind, definition, registrant, is_enabled, disabled_why, is_paused, created_at, since,
+            position, deleted_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        on conflict (id) do update
+        set script_id = excluded.script_id,
+            kind = excluded.kind,
+            definition = case when $14 then excluded.definition else t.definition end,
+            registrant = case when $15 then excluded.registrant else t.registrant end,
+            is_enabled = excluded.is_enabled,
+            disabled_why = excluded.disabled_why,
+            is_paused = excluded.is_paused,
+            since = excluded.since,
+            position = excluded.position,
+            deleted_at = excluded.deleted_at",
+        trigger.id.uuid(),
+        new.app.map(Uuid::from),
+        script,
+        trigger.definition.when.kind(),
+        Json(&trigger.definition) as _,
+        Json(&trigger.registrant) as _,
+        trigger.is_enabled,
+        trigger.disabled_why,
+        trigger.is_paused,
+        trigger.created_at,
+        trigger.since,
+        trigger.position.0,
+        trigger.deleted_at,
+        is_defined,
+        is_registered
     )
     .execute(connection)
     .await?;
     Ok(())
-}
-
-pub(super) async fn deleted(
-    connection: &mut PgConnection,
-    event: &trigger::Deleted,
-    position: Position,
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update state.trigger set is_enabled = false, script_id = null, deleted_at = $2, position = $3 where id = $1",
-        event.trigger.uuid(),
-        at,
-        position.0
-    )
-    .execute(&mut *connection)
-    .await?;
-    changed(connection, position).await
 }
 
 /// The position of the last decision about a trigger's times.

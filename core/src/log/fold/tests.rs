@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::event::kv;
+use crate::{log::Position, state::kv::Entry};
 
 const COLLECTION: &str = "things";
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -45,21 +45,17 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    value: String,
-    expires_at: Option<DateTime<Utc>>,
-    position: i32,
-}
-
-type Table = BTreeMap<String, Row>;
+type Table = BTreeMap<String, Entry>;
 
 /// What an event means, said without batches; whether it was possible.
 fn happen(table: &mut Table, event: &Event, position: i32) -> bool {
     match event {
         Event::KvSet(set) => {
             let value = set.value.get().to_owned();
-            table.insert(set.key.clone(), Row { value, expires_at: set.expires_at, position });
+            table.insert(
+                set.key.clone(),
+                Entry { value, expires_at: set.expires_at, position: Position(position.into()) },
+            );
         }
         Event::KvDeleted(deleted) => {
             table.remove(&deleted.key);
@@ -71,7 +67,10 @@ fn happen(table: &mut Table, event: &Event, position: i32) -> bool {
                 Some(row) => (row.value.parse::<i64>().ok(), row.expires_at),
             };
             let Some(sum) = before.and_then(|before| before.checked_add(increased.by)) else { return false };
-            table.insert(increased.key.clone(), Row { value: sum.to_string(), expires_at, position });
+            table.insert(
+                increased.key.clone(),
+                Entry { value: sum.to_string(), expires_at, position: Position(position.into()) },
+            );
         }
         _ => unreachable!("no other is made here"),
     }
@@ -91,27 +90,10 @@ fn apply(table: &mut Table, folded: &Folded<'_>, head: i32) -> bool {
         }
     }
     for ((_, _, key), last) in &folded.kv {
-        let position = head + last.offset;
-        let row = match &last.write {
-            KvWrite::Delete => None,
-            KvWrite::Set { anew: Some(anew), expires_at, .. } if expired(*expires_at) => {
-                Some(Row { value: anew.to_string(), expires_at: None, position })
-            }
-            KvWrite::Set { value, expires_at, .. } => {
-                Some(Row { value: value.clone().into_owned(), expires_at: *expires_at, position })
-            }
-            KvWrite::Add(by) => Some(match table.get(*key).filter(|row| !expired(row.expires_at)) {
-                None => Row { value: by.to_string(), expires_at: None, position },
-                Some(row) => {
-                    let sum = row.value.parse::<i64>().unwrap() + by;
-                    Row { value: sum.to_string(), expires_at: row.expires_at, position }
-                }
-            }),
-        };
-        match row {
-            None => table.remove(*key),
-            Some(row) => table.insert((*key).to_owned(), row),
-        };
+        let row = last.write.on(table.remove(*key), Position((head + last.offset).into()), now());
+        if let Some(row) = row {
+            table.insert((*key).to_owned(), row);
+        }
     }
     true
 }

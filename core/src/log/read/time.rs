@@ -1,8 +1,8 @@
-//! From a time to a place in the log.
+//! From a time to a place in the log, and from an id, which says when it was made.
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use futures::FutureExt as _;
 use sqlx::AssertSqlSafe;
 use ulid::Ulid;
@@ -10,7 +10,7 @@ use ulid::Ulid;
 use super::{Direction, Filter, ReadError, Reader, decode};
 use crate::{
     event::Class,
-    id::InvocationId,
+    id::{AppId, EventId, InvocationId},
     log::{Position, Recorded},
 };
 
@@ -19,6 +19,9 @@ const NEAR_ENOUGH: i64 = 1_000;
 
 /// By how much the clock of a node may differ from the database's before what it named is searched for in the whole log.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
+
+/// What a run writes is named while it runs, and committed when it ends.
+const COMMITTED_WITHIN: TimeDelta = TimeDelta::minutes(10);
 
 impl Reader {
     /// Two places close to each other: what lies up to the first happened before a time, what lies after the second did not.
@@ -38,6 +41,47 @@ impl Reader {
             }
         }
         Ok((Position(before), Position(after)))
+    }
+
+    /// The last event that had happened at a time, as far as there is one up to a head.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or an event is not of this version's catalogue.
+    pub async fn last_at(&self, time: DateTime<Utc>, head: Position) -> Result<Position, ReadError> {
+        // Times are kept to the microsecond: what happened in it had happened.
+        let later = time.trunc_subsecs(6) + TimeDelta::microseconds(1);
+        let (before, after) = self.around(later, head).await?;
+        let since = Filter { since: Some(later), ..Filter::default() };
+        let next = self.list(&since, Direction::Forward, before, after, 1).await?.pop();
+        Ok(next.map_or(after, |next| Position(next.position.0 - 1)))
+    }
+
+    /// An event of an app by its id, looked for where its id says it was made: what waited long to be committed is not found.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or the event is not of this version's catalogue.
+    pub async fn find_near(&self, app: AppId, id: EventId) -> Result<Option<Recorded>, ReadError> {
+        let head = self.head().await?;
+        let made = DateTime::<Utc>::from(id.ulid().datetime());
+        let (after, _) = self.around(made - CLOCKS_DIFFER, head).await?;
+        let (_, up_to) = self.around(made + COMMITTED_WITHIN, head).await?;
+        let found = self.find_between(id, after, up_to).await?;
+        Ok(found.filter(|found| found.event.app == Some(app)))
+    }
+
+    /// Up to where the events of a class are gone: what happened until then cannot be told any more.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn floor(&self, class: Class) -> Result<Position, sqlx::Error> {
+        let floor = sqlx::query_scalar!(
+            r#"select coalesce(max(high) filter (where classes <> '{}' and not $1 = any (classes)), min(low)) - 1 as "floor!"
+            from log.segments"#,
+            class.as_str()
+        )
+        .fetch_one(self.pool())
+        .await?;
+        Ok(Position(floor))
     }
 
     /// Between which places lies what was committed about when an id was made.

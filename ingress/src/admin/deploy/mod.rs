@@ -5,6 +5,8 @@
 
 pub(super) mod manifest;
 mod plan;
+
+pub(super) use plan::diff;
 #[cfg(test)]
 mod tests;
 mod urls;

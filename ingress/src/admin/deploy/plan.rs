@@ -395,7 +395,8 @@ fn version(id: VersionId, number: u32, sha256: &str, limits: &Limits) -> Value {
     json!({ "version": id, "number": number, "sha256": sha256, "limits": limits })
 }
 
-fn diff(before: &str, after: &str) -> Option<String> {
+/// A unified diff of texts that differ and are not too long for one.
+pub(in crate::admin) fn diff(before: &str, after: &str) -> Option<String> {
     if before == after || before.len() > MAX_DIFF_BYTES || after.len() > MAX_DIFF_BYTES {
         return None;
     }

@@ -242,6 +242,7 @@ fn trigger(id: u128, said: serde_json::Value, is_enabled: bool) -> Trigger {
         created_at: DateTime::UNIX_EPOCH,
         since: DateTime::UNIX_EPOCH,
         position: Position(5),
+        deleted_at: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod chain;
 mod cloud_event;
 mod filter;
+pub(super) mod history;
 
 use axum::{Json as Answer, extract::State};
 use http::HeaderMap;

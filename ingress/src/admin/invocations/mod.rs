@@ -2,6 +2,7 @@
 
 pub(super) mod replay;
 pub(super) mod show;
+pub(super) mod tree;
 
 use axum::{Json as Answer, extract::State};
 use chrono::{DateTime, Utc};

@@ -13,6 +13,7 @@ use axum::{
 use http::StatusCode;
 use picloud_core::{
     event::{
+        Class,
         route::{Bound, Cors, Definition, Mode, RateLimit, Unbound, Updated},
         script::ScriptKind,
     },
@@ -20,7 +21,10 @@ use picloud_core::{
     retry::RetryPolicy,
     run::Record,
 };
-use picloud_projections::setup::{App, Route, Script};
+use picloud_projections::{
+    setup::{App, Route, Script},
+    travel::{self, Past},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -30,7 +34,9 @@ use super::{
     access::{Caller, InApp, short},
     body::Json,
     etag::{IfMatch, Versioned},
-    page::{self, Page},
+    events::unreadable,
+    moment::{At, ListAt, was},
+    page::Page,
     params::Params,
     time::Time,
     write::{NoContent, Shown, Written},
@@ -64,6 +70,12 @@ pub(super) struct RouteForm {
 
 impl RouteForm {
     pub(super) fn of(app: &App, route: &Route) -> Self {
+        let script = app.scripts.iter().find(|known| known.id == route.definition.script);
+        Self::running(script.map(|script| script.name.clone()), route)
+    }
+
+    /// A route whose script is called so.
+    fn running(script_name: Option<String>, route: &Route) -> Self {
         let Definition { method, host, path, script, mode, record, cors, rate_limit, rate_limit_per_address, retry } =
             route.definition.clone();
         Self {
@@ -72,7 +84,7 @@ impl RouteForm {
             host,
             path,
             script,
-            script_name: app.scripts.iter().find(|known| known.id == script).map(|script| script.name.clone()),
+            script_name,
             mode,
             record,
             cors,
@@ -116,10 +128,19 @@ pub(super) fn is_module(name: &str) -> Problem {
 }
 
 pub(super) async fn list(
+    State(plane): State<Plane>,
     InApp(app): InApp,
-    Params(wanted): Params<page::Wanted>,
+    Params(wanted): Params<ListAt>,
 ) -> Result<Answer<Page<RouteForm>>, Problem> {
-    let forms = app.routes.iter().map(|route| RouteForm::of(&app, route));
+    let forms: Vec<RouteForm> = match &wanted.at {
+        None => app.routes.iter().map(|route| RouteForm::of(&app, route)).collect(),
+        Some(at) => {
+            let moment = plane.moment(&app, at, Class::Config).await?;
+            let routes = travel::routes(&plane.reader, app.id, moment).await.map_err(|error| unreadable(&error))?;
+            let names = plane.script_names(&app, moment).await?;
+            routes.iter().map(|route| RouteForm::running(names.get(&route.definition.script).cloned(), route)).collect()
+        }
+    };
     let key = |route: &RouteForm| {
         format!(
             "{}\u{1}{}\u{1}{}\u{1}{}",
@@ -129,14 +150,26 @@ pub(super) async fn list(
             route.id
         )
     };
-    wanted.of(forms, key).map(Answer)
+    wanted.page().of(forms, key).map(Answer)
 }
 
 pub(super) async fn show(
     State(plane): State<Plane>,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    Params(At { at }): Params<At>,
 ) -> Result<Versioned<RouteForm>, Problem> {
+    if let Some(at) = at {
+        let moment = plane.moment(&app, &at, Class::Config).await?;
+        let past = match named.parse() {
+            Ok(id) => travel::route(&plane.reader, app.id, id, moment).await.map_err(|error| unreadable(&error))?,
+            Err(_) => Past::Never,
+        };
+        let route = was(past, &format!("the route `{}`", short(&named)), moment)?;
+        let names = plane.script_names(&app, moment).await?;
+        let form = RouteForm::running(names.get(&route.definition.script).cloned(), &route);
+        return plane.versioned(Some(app.id), route.position, form).await;
+    }
     let route = find(&app, &named)?;
     plane.versioned(Some(app.id), route.position, RouteForm::of(&app, route)).await
 }

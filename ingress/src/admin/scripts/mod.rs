@@ -11,6 +11,8 @@ pub(super) mod source;
 pub(super) mod step;
 pub(super) mod versions;
 
+use std::collections::HashMap;
+
 use axum::{
     Json as Answer,
     extract::{Path, State},
@@ -18,14 +20,17 @@ use axum::{
 use http::StatusCode;
 use picloud_core::{
     event::{
-        Event,
+        Class, Event,
         script::{self, ScriptKind},
     },
     id::{ScriptId, VersionId},
     limits::Limits,
     run::Diagnostic,
 };
-use picloud_projections::setup::{Active, App, Script};
+use picloud_projections::{
+    setup::{Active, App, Script},
+    travel::{self, Moment},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,6 +43,8 @@ use super::{
     access::{Caller, InApp, short},
     body::Json,
     etag::{IfMatch, Versioned},
+    events::unreadable,
+    moment::{At, was},
     names,
     page::{self, Page},
     params::Params,
@@ -93,6 +100,26 @@ impl ScriptForm {
     }
 }
 
+impl From<travel::Script> for ScriptForm {
+    /// As it was, with the source that was active.
+    fn from(travel::Script { script, active }: travel::Script) -> Self {
+        Self {
+            id: script.id,
+            name: script.name,
+            kind: script.kind,
+            created_at: Time(script.created_at),
+            paused: script.is_paused,
+            active: active.map(|active| ActiveForm {
+                version: active.version,
+                number: active.number,
+                sha256: active.sha256,
+                limits: active.limits,
+                source: Some(active.source),
+            }),
+        }
+    }
+}
+
 impl ActiveForm {
     fn brief(active: &Active) -> Self {
         Self {
@@ -129,7 +156,12 @@ pub(super) async fn show(
     State(plane): State<Plane>,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    Params(At { at }): Params<At>,
 ) -> Result<Versioned<ScriptForm>, Problem> {
+    if let Some(at) = at {
+        let script = plane.past_script(&app, &named, &at).await?;
+        return plane.versioned(Some(app.id), script.script.position, script.into()).await;
+    }
     let script = find(&app, &named)?;
     plane.versioned(Some(app.id), script.position, ScriptForm::full(script)).await
 }
@@ -300,6 +332,25 @@ pub(super) async fn resume(
 }
 
 impl AdminPlane {
+    /// A script by its id or the name it had.
+    async fn past_script(&self, app: &App, named: &str, at: &str) -> Result<travel::Script, Problem> {
+        let moment = self.moment(app, at, Class::Config).await?;
+        let past = match named.parse() {
+            Ok(id) => travel::script(&self.reader, app.id, id, moment).await,
+            Err(_) => {
+                let now = app.script(named).map(|script| script.id);
+                travel::script_named(&self.reader, app.id, named, now, moment).await
+            }
+        };
+        was(past.map_err(|error| unreadable(&error))?, &format!("the script `{}`", short(named)), moment)
+    }
+
+    /// What an app's scripts were called.
+    pub(super) async fn script_names(&self, app: &App, moment: Moment) -> Result<HashMap<ScriptId, String>, Problem> {
+        let scripts = travel::scripts(&self.reader, app.id, moment).await.map_err(|error| unreadable(&error))?;
+        Ok(scripts.into_iter().map(|script| (script.id, script.name)).collect())
+    }
+
     /// What is so already makes no event.
     async fn set_script(
         &self,

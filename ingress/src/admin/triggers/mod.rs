@@ -12,19 +12,22 @@ use axum::{
     Json as Answer,
     extract::{Path, State},
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use picloud_core::{
     capability::Capability,
     event::{
-        Event,
+        Class, Event,
         trigger::{Created, Deleted, Disabled, Enabled, Updated},
     },
     id::{ScriptId, TriggerId},
     retry::RetryPolicy,
     trigger::{When, Written as Said},
 };
-use picloud_projections::setup::{App, Setup, Trigger};
+use picloud_projections::{
+    setup::{App, Setup, Trigger},
+    travel::{self, Past},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -33,7 +36,9 @@ use super::{
     access::{Caller, InApp, short},
     body::Json,
     etag::{IfMatch, Versioned},
-    page::{self, Page},
+    events::unreadable,
+    moment::{At, ListAt, was},
+    page::Page,
     params::Params,
     time::Time,
     write::{NoContent, Shown, Written},
@@ -69,28 +74,33 @@ pub(super) struct TriggerForm {
 
 impl TriggerForm {
     fn of(setup: &Setup, app: &App, trigger: &Trigger) -> Self {
+        let script = app.scripts.iter().find(|script| script.id == trigger.definition.script);
+        Self::running(script.map(|script| script.name.clone()), setup, trigger, Utc::now())
+    }
+
+    /// A trigger whose script is called so.
+    fn running(script_name: Option<String>, setup: &Setup, trigger: &Trigger, now: DateTime<Utc>) -> Self {
         let definition = &trigger.definition;
-        let script = app.scripts.iter().find(|script| script.id == definition.script);
         Self {
             id: trigger.id,
             when: definition.when.clone(),
             script: definition.script,
-            script_name: script.map(|script| script.name.clone()),
+            script_name,
             retry: definition.retry,
             enabled: trigger.is_enabled,
             disabled_why: trigger.disabled_why.clone(),
             paused: trigger.is_paused,
             registrant: registrant::name(setup, &trigger.registrant),
             created_at: Time(trigger.created_at),
-            next: next(&definition.when),
+            next: next(&definition.when, now),
         }
     }
 }
 
 /// The next times of a trigger that fires by the clock.
-fn next(when: &When) -> Option<Vec<Time>> {
+fn next(when: &When, now: DateTime<Utc>) -> Option<Vec<Time>> {
     let When::Cron(cron) = when else { return None };
-    let times = cron.times().ok()?.upcoming(Utc::now(), UPCOMING);
+    let times = cron.times().ok()?.upcoming(now, UPCOMING);
     Some(times.into_iter().map(Time).collect())
 }
 
@@ -109,18 +119,40 @@ pub(super) fn told(when: &When) -> String {
 pub(super) async fn list(
     State(plane): State<Plane>,
     InApp(app): InApp,
-    Params(wanted): Params<page::Wanted>,
+    Params(wanted): Params<ListAt>,
 ) -> Result<Answer<Page<TriggerForm>>, Problem> {
     let setup = plane.setup.get();
-    let forms = app.triggers.iter().map(|trigger| TriggerForm::of(&setup, &app, trigger));
-    wanted.of(forms, |trigger| trigger.id.to_string()).map(Answer)
+    let forms: Vec<TriggerForm> = match &wanted.at {
+        None => app.triggers.iter().map(|trigger| TriggerForm::of(&setup, &app, trigger)).collect(),
+        Some(at) => {
+            let moment = plane.moment(&app, at, Class::Config).await?;
+            let triggers = travel::triggers(&plane.reader, app.id, moment).await.map_err(|error| unreadable(&error))?;
+            let names = plane.script_names(&app, moment).await?;
+            let name = |trigger: &Trigger| names.get(&trigger.definition.script).cloned();
+            triggers.iter().map(|trigger| TriggerForm::running(name(trigger), &setup, trigger, moment.at)).collect()
+        }
+    };
+    wanted.page().of(forms, |trigger| trigger.id.to_string()).map(Answer)
 }
 
 pub(super) async fn show(
     State(plane): State<Plane>,
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
+    Params(At { at }): Params<At>,
 ) -> Result<Versioned<TriggerForm>, Problem> {
+    if let Some(at) = at {
+        let moment = plane.moment(&app, &at, Class::Config).await?;
+        let past = match named.parse() {
+            Ok(id) => travel::trigger(&plane.reader, app.id, id, moment).await.map_err(|error| unreadable(&error))?,
+            Err(_) => Past::Never,
+        };
+        let trigger = was(past, &format!("the trigger `{}`", short(&named)), moment)?;
+        let names = plane.script_names(&app, moment).await?;
+        let name = names.get(&trigger.definition.script).cloned();
+        let form = TriggerForm::running(name, &plane.setup.get(), &trigger, moment.at);
+        return plane.versioned(Some(app.id), trigger.position, form).await;
+    }
     let trigger = find(&app, &named)?;
     let form = TriggerForm::of(&plane.setup.get(), &app, trigger);
     plane.versioned(Some(app.id), trigger.position, form).await
