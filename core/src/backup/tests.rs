@@ -12,7 +12,7 @@ fn manifest(tables: usize) -> Manifest {
     let table = |n| Table { name: format!("state.t{n}"), columns: vec!["id".to_owned()], rows: 1 };
     Manifest {
         product: "1.2.3".to_owned(),
-        schema: 20,
+        schema: 19,
         taken_at: chrono::DateTime::UNIX_EPOCH,
         history: HistoryId::generate(),
         head: Position(7),

@@ -276,7 +276,13 @@ async fn attach(connection: &mut PgConnection, segments: &[Segment]) -> Result<(
                 alter table {leaf} add constraint {name}_bounds
                     check (class = '{class}' and position >= {low} and position < {high});
                 alter table log.{class} attach partition {leaf} for values from ({low}) to ({high});
-                alter table {leaf} drop constraint {name}_bounds"
+                alter table {leaf} drop constraint {name}_bounds;
+                do $$ begin
+                    -- There since schema version 18; an older backup's leaves get it by that migration.
+                    if '{class}' <> 'config' and to_regproc('log.make_lookup') is not null then
+                        perform log.make_lookup('{name}');
+                    end if;
+                end $$"
             );
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await?;
         }
