@@ -34,7 +34,8 @@ async fn keys_are_looked_up_by_index_also_when_the_plan_was_made_while_there_wer
     let mut counted = (0, 0);
     for _ in 0..600 {
         counted = scans().await;
-        if counted.0 + counted.1 >= READS {
+        // Whoever sweeps reads all of so small a table: that is not counted for one of ours.
+        if counted.0 >= READS {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
