@@ -168,7 +168,7 @@ mod tests {
         let two = &[("kv.set", "c/k", json!(1)), ("kv.set", "c/l", json!(2))];
         let (mut turned, spaced) = (two.clone(), json!({ "status": 200, "body": "{ \"a\":1 }" }));
         turned.reverse();
-        assert_eq!(told(&course(one.answer.clone().expect("given"), two), &course(spaced, &turned)), []);
+        assert_eq!(told(&course(one.answer.expect("given"), two), &course(spaced, &turned)), []);
     }
 
     #[test]
