@@ -1,8 +1,8 @@
 //! Copies a whole instance out of its database and into an empty one. The file in between is [`crate::backup`]'s.
 //!
-//! - [`take`] reads everything as of one moment, in one snapshot, while the service runs: it locks nothing that anybody who
+//! - [`take()`] reads everything as of one moment, in one snapshot, while the service runs: it locks nothing that anybody who
 //!   appends waits for.
-//! - [`restore`] writes all of it in one transaction, or nothing. It begins a new history, and leaves the outbox paused.
+//! - [`Restore`] writes all of it in one transaction, or nothing. It begins a new history, and leaves the outbox paused.
 //!
 //! `docs/decisions/0016` says what is left out and why.
 
