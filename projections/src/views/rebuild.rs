@@ -163,6 +163,8 @@ pub async fn rebuild(
     let built = builder.build(swaps, &mut told).await;
     // Also when it went wrong: what is half built is of no use.
     let dropped = Schema::NEXT.drop(&mut lock).await;
+    // At once: the server takes note of a closed connection a little later, and who asks again is not to be refused for that.
+    sqlx::query("select pg_advisory_unlock_all()").execute(&mut lock).await?;
     lock.close().await?;
     builder.pool.close().await;
     let built = built?;
