@@ -36,7 +36,7 @@ mod triggers;
 mod trouble;
 pub mod verify;
 
-pub use alone::alone;
+pub use alone::{alone, no_longer_alone};
 pub use broadcast::Broadcast;
 pub use commit::{
     Authority, Commit, CommitError, Committed, IdempotencyClaim, NewEvent, Outcome, Read, Rejected, StatusToken,

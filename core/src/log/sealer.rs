@@ -15,6 +15,7 @@ use tracing::{error, warn};
 
 use super::{
     Commit, CommitError, Committer, Follow, NewEvent, Node, Position, Read, Recorded, Rejected, Tail, alone,
+    no_longer_alone,
     read::{Direction, Filter, ReadError, Reader},
 };
 use crate::{
@@ -138,7 +139,7 @@ impl Sealer {
             if alone(&mut lock, "seals").await? {
                 self.seal(stop).await?;
                 // For the next, at once.
-                lock.close().await?;
+                no_longer_alone(lock).await?;
                 return Ok(());
             }
             tokio::select! {

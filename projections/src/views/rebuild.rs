@@ -8,7 +8,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use futures::future::{try_join, try_join_all};
 use picloud_core::log::{
-    Position, Recorded, alone,
+    Position, Recorded, alone, no_longer_alone,
     read::{ReadError, Reader},
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};
@@ -163,9 +163,7 @@ pub async fn rebuild(
     let built = builder.build(swaps, &mut told).await;
     // Also when it went wrong: what is half built is of no use.
     let dropped = Schema::NEXT.drop(&mut lock).await;
-    // At once: the server takes note of a closed connection a little later, and who asks again is not to be refused for that.
-    sqlx::query("select pg_advisory_unlock_all()").execute(&mut lock).await?;
-    lock.close().await?;
+    no_longer_alone(lock).await?;
     builder.pool.close().await;
     let built = built?;
     dropped?;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Plane,
+    AdminPlane, Plane,
     access::InApp,
     events::Scope,
     names,
@@ -243,6 +243,18 @@ pub(super) async fn count(
         invocations::Count::Exactly(count) => Count { count, is_exact: true },
         invocations::Count::MoreThan(count) => Count { count, is_exact: false },
     }))
+}
+
+/// A run by its name in the path, and whose recordings and cursors go with it.
+async fn find(plane: &AdminPlane, app: &App, named: &str) -> Result<(Scope, Invocation), Problem> {
+    let id: InvocationId = named.parse().map_err(|_| not_found(&app.slug, named))?;
+    let scope = Scope::new(plane, Some(app.id)).await?;
+    let is_fresh = plane.fresh(invocations::NAME, &scope, None).await?;
+    let run = invocations::find(&plane.pool, app.id, id).await.map_err(|error| database(&error))?;
+    // However the id was spelt in the path.
+    let named = id.to_string();
+    let run = run.ok_or_else(|| if is_fresh { not_found(&app.slug, &named) } else { not_yet(&named) })?;
+    Ok((scope, run))
 }
 
 /// There is no such run, or not of this app.

@@ -6,20 +6,18 @@ use axum::{
 };
 use picloud_core::{
     capability::Capability,
-    id::{AppId, InvocationId},
+    id::AppId,
     replay::{Candidate, CannotReplay, Replay, Replayed},
 };
-use picloud_projections::views::invocations::{self, Invocation};
+use picloud_projections::views::invocations::Invocation;
 
-use super::{not_found, not_yet};
+use super::find;
 use crate::{
     admin::{
         AdminPlane, Plane,
         access::{Caller, InApp},
         body::Json,
-        events::Scope,
         scripts::candidate::Instead,
-        write::database,
     },
     data_plane::outcome,
     problem::{Kind, Problem},
@@ -34,19 +32,14 @@ pub(in crate::admin) async fn replay(
 ) -> Result<Answer<Replayed>, Problem> {
     // What was recorded is shown.
     caller.must(Capability::AppReadLog, Some(app.id))?;
-    let invocation: InvocationId = named.parse().map_err(|_| not_found(&app.slug, &named))?;
-    let named = invocation.to_string();
-    let scope = Scope::new(&plane, Some(app.id)).await?;
-    let is_fresh = plane.fresh(invocations::NAME, &scope, None).await?;
-    let run = invocations::find(&plane.pool, app.id, invocation).await.map_err(|error| database(&error))?;
-    let run = run.ok_or_else(|| if is_fresh { not_found(&app.slug, &named) } else { not_yet(&named) })?;
+    let (_, run) = find(&plane, &app, &named).await?;
     let script = app.scripts.iter().find(|script| script.id == run.script);
     let script = script.ok_or_else(|| refused(&run, &CannotReplay::NoScript))?;
     let candidate = instead.candidate(&plane, &caller, &app, script).await?;
     match plane.replay(app.id, &run, candidate).await {
         Some(replayed) => replayed.map(Answer).map_err(|cannot| refused(&run, &cannot)),
         None => {
-            let detail = format!("`{named}` still runs: what it comes to is not known yet");
+            let detail = format!("`{}` still runs: what it comes to is not known yet", run.id);
             Err(Problem::new(Kind::Conflict, detail).retry_after(1))
         }
     }

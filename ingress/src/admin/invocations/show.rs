@@ -6,7 +6,7 @@ use axum::{
 };
 use picloud_core::{
     event::Event,
-    id::{AppId, InvocationId, OutboxId},
+    id::{AppId, OutboxId},
     keys::{DataKey, Purpose, Sealed},
     log::{
         Position, Recorded,
@@ -14,17 +14,17 @@ use picloud_core::{
     },
     run::LogLine,
 };
-use picloud_projections::views::invocations::{self, Invocation};
+use picloud_projections::views::invocations::Invocation;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Run, not_found, not_yet};
+use super::{Run, find};
 use crate::{
     admin::{
         AdminPlane, Plane,
         access::InApp,
-        events::{CloudEvent, Scope, unreadable},
+        events::{CloudEvent, unreadable},
         write::database,
     },
     problem::Problem,
@@ -59,13 +59,8 @@ pub(in crate::admin) async fn show(
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
 ) -> Result<Answer<Detail>, Problem> {
-    let invocation: InvocationId = named.parse().map_err(|_| not_found(&app.slug, &named))?;
-    // However the id was spelt in the path.
-    let named = invocation.to_string();
-    let scope = Scope::new(&plane, Some(app.id)).await?;
-    let is_fresh = plane.fresh(invocations::NAME, &scope, None).await?;
-    let run = invocations::find(&plane.pool, app.id, invocation).await.map_err(|error| database(&error))?;
-    let run = run.ok_or_else(|| if is_fresh { not_found(&app.slug, &named) } else { not_yet(&named) })?;
+    let (scope, run) = find(&plane, &app, &named).await?;
+    let named = run.id.to_string();
     let events = plane.timeline(&run, app.id).await?;
     let recordings = Recordings { key: &scope.key, invocation: &named };
     let mut detail = Detail {

@@ -13,20 +13,13 @@ use picloud_core::{
 use picloud_projections::{
     chain::{self, Node},
     setup::App,
-    views::invocations,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{not_found, not_yet};
+use super::{find, not_found};
 use crate::{
-    admin::{
-        Plane,
-        access::InApp,
-        events::{Scope, unreadable},
-        time::Time,
-        write::database,
-    },
+    admin::{Plane, access::InApp, events::unreadable, time::Time},
     problem::Problem,
 };
 
@@ -91,17 +84,12 @@ pub(in crate::admin) async fn show(
     InApp(app): InApp,
     Path((_, named)): Path<(String, String)>,
 ) -> Result<Answer<Tree>, Problem> {
-    let id: InvocationId = named.parse().map_err(|_| not_found(&app.slug, &named))?;
-    let named = id.to_string();
-    let scope = Scope::new(&plane, Some(app.id)).await?;
-    let is_fresh = plane.fresh(invocations::NAME, &scope, None).await?;
-    let run = invocations::find(&plane.pool, app.id, id).await.map_err(|error| database(&error))?;
-    let run = run.ok_or_else(|| if is_fresh { not_found(&app.slug, &named) } else { not_yet(&named) })?;
+    let (_, run) = find(&plane, &app, &named).await?;
     let mut began = plane.reader.at(&[run.position]).await.map_err(|error| unreadable(&error))?;
-    let began = began.remove(&run.position).ok_or_else(|| not_found(&app.slug, &named))?;
+    let began = began.remove(&run.position).ok_or_else(|| not_found(&app.slug, &run.id.to_string()))?;
     let chain = chain::chain(&plane.reader, app.id, &began).await.map_err(|error| unreadable(&error))?;
     let trees = chain.trees.into_iter().map(|node| Form::of(&app, node)).collect();
-    Ok(Answer(Tree { id, trees, is_cut: chain.is_cut }))
+    Ok(Answer(Tree { id: run.id, trees, is_cut: chain.is_cut }))
 }
 
 fn script_name(app: &App, id: ScriptId) -> String {
