@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
-    event::Event,
+    event::{Event, outbox::CarriedForward},
     id::{AppId, EventId, InvocationId},
     log::{
         Recorded,
@@ -130,7 +130,7 @@ impl Asked {
                     self.about(item, item.ulid());
                 }
             }
-            Event::OutboxEnqueued(enqueued) => {
+            Event::OutboxEnqueued(enqueued) | Event::OutboxCarriedForward(CarriedForward(enqueued)) => {
                 self.about(enqueued.item, enqueued.item.ulid());
                 for letter in [enqueued.replay_of, enqueued.handles].into_iter().flatten() {
                     self.about(letter, letter.ulid());
@@ -206,6 +206,7 @@ const fn continues(event: &Event) -> bool {
             | Event::InvocationJournaled(_)
             | Event::InvocationCompleted(_)
             | Event::InvocationFailed(_)
+            | Event::OutboxCarriedForward(_)
             | Event::OutboxRescheduled(_)
             | Event::OutboxDelivered(_)
             | Event::OutboxExhausted(_)

@@ -286,6 +286,7 @@ impl Made {
                 is_watched: false,
                 replay_of: None,
                 handles: Some(dead_letter),
+                carried: None,
             })
         });
         std::iter::once(created.into()).chain(owed).collect()

@@ -118,6 +118,7 @@ fn call(instance: &Instance, node: Node) -> Commit {
         is_watched: true,
         replay_of: None,
         handles: None,
+        carried: None,
     };
     let actor = Actor { kind: ActorKind::Public, id: None, request_id: None, address: Some("127.0.0.1".to_owned()) };
     // What a caller's token hashes to; nobody asks.

@@ -25,3 +25,18 @@ impl Fired {
         self.trigger.to_string()
     }
 }
+
+/// Up to where a trigger's times were decided about, said again: what said so first goes with its part of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedForward {
+    /// The trigger.
+    pub trigger: TriggerId,
+    /// The last time that was decided about.
+    pub due_at: DateTime<Utc>,
+}
+
+impl CarriedForward {
+    pub(super) fn subject(&self) -> String {
+        self.trigger.to_string()
+    }
+}

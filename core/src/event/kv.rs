@@ -45,6 +45,31 @@ impl Increased {
     }
 }
 
+/// What a key was before the oldest part of the log that is left, whenever that is said: what happened to it since is told as
+/// ever. Of several the last one counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The collection.
+    pub collection: String,
+    /// The key.
+    pub key: String,
+    /// The value; none, when there was no such key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Box<RawValue>>,
+    /// From when on it reads as absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it became so, as far as that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<DateTime<Utc>>,
+}
+
+impl Snapshot {
+    pub(super) fn subject(&self) -> String {
+        subject(&self.collection, &self.key)
+    }
+}
+
 /// A key went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {

@@ -21,6 +21,7 @@ pub mod master_key;
 pub mod member;
 pub mod message;
 pub mod outbox;
+pub mod partition;
 pub mod queue;
 pub mod route;
 pub mod script;
@@ -212,6 +213,7 @@ catalogue! {
     KvSet(kv::Set) = "kv.set", Data;
     KvIncreased(kv::Increased) = "kv.increased", Data;
     KvDeleted(kv::Deleted) = "kv.deleted", Data;
+    KvSnapshot(kv::Snapshot) = "kv.snapshot", Data;
     MessagePublished(message::Published) = "message.published", Data;
     MessageSent(message::Sent) = "message.sent", Data;
     InvocationStarted(invocation::Started) = "invocation.started", Run;
@@ -224,6 +226,7 @@ catalogue! {
     OutboxDelivered(outbox::Delivered) = "outbox.delivered", Run;
     OutboxExhausted(outbox::Exhausted) = "outbox.exhausted", Run;
     OutboxCancelled(outbox::Cancelled) = "outbox.cancelled", Run;
+    OutboxCarriedForward(outbox::CarriedForward) = "outbox.carried_forward", Run;
     OutboxPaused(outbox::Paused) = "outbox.paused", Config;
     OutboxResumed(outbox::Resumed) = "outbox.resumed", Config;
     DeadLetterCreated(dead_letter::Created) = "dead_letter.created", Config;
@@ -232,6 +235,8 @@ catalogue! {
     DeadLetterHandlerEnded(dead_letter::HandlerEnded) = "dead_letter.handler_ended", Config;
     SealSealed(seal::Sealed) = "seal.sealed", Config;
     CronFired(cron::Fired) = "cron.fired", Run;
+    CronCarriedForward(cron::CarriedForward) = "cron.carried_forward", Run;
+    PartitionArchived(partition::Archived) = "partition.archived", Config;
     DeadLetterPurged(dead_letter::Purged) = "dead_letter.purged", Config;
     JobStarted(job::Started) = "job.started", Config;
     JobProgressed(job::Progressed) = "job.progressed", Config;

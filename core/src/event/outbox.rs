@@ -162,6 +162,33 @@ pub struct Enqueued {
     /// The letter that it takes care of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handles: Option<DeadLetterId>,
+    /// What came of it until it was said again; none, where it is said for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
+}
+
+/// What came of an item until it was carried forward.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// When it was owed first.
+    pub since: DateTime<Utc>,
+    /// When it is to run next.
+    pub due_at: DateTime<Utc>,
+    /// What failed so far, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Attempt>,
+}
+
+/// Work is still owed, and what said so first goes with its part of the log: it is said again, in the words of
+/// [`Enqueued`], with [`Enqueued::carried`]. Everything else about it is as it was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CarriedForward(pub Enqueued);
+
+impl CarriedForward {
+    pub(super) fn subject(&self) -> String {
+        self.0.subject()
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -170,6 +197,12 @@ const fn is_usual(priority: &i16) -> bool {
 }
 
 impl Enqueued {
+    /// When it was owed first, as far as the event says something else than its own time.
+    #[must_use]
+    pub fn since(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        self.carried.as_ref().map_or(at, |carried| carried.since)
+    }
+
     pub(super) fn subject(&self) -> String {
         self.item.to_string()
     }

@@ -155,6 +155,7 @@ impl<'a> Arrays<'a> {
                 | Read::DeadLetter { .. }
                 | Read::Cron { .. }
                 | Read::Owed { .. }
+                | Read::Lane { .. }
                 | Read::LastSeal { .. } => {}
             }
         }

@@ -170,6 +170,15 @@ pub enum Read {
         /// Which.
         item: OutboxId,
     },
+    /// The items of a lane, as far as they are not over: which is the last of them.
+    Lane {
+        /// Whose.
+        app: AppId,
+        /// The lane.
+        lane: String,
+        /// Where the last of them is said.
+        last: Position,
+    },
     /// How an app, or (`None`) the instance, is set up: no event of class `config` after a position.
     Config {
         /// Whose.

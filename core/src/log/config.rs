@@ -9,6 +9,7 @@ mod dead_letters;
 mod http_exceptions;
 mod jobs;
 mod outbox;
+mod partitions;
 mod routes;
 mod scripts;
 mod topics;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use super::{NewEvent, Position, Read};
 use crate::{
-    event::{Event, api_key, app, dead_letter, domain, env, route, script, trigger},
+    event::{Event, api_key, app, cron, dead_letter, domain, env, route, script, trigger},
     id::AppId,
 };
 
@@ -46,8 +47,12 @@ pub(super) async fn is_fresh(
                 }
                 continue;
             }
-            // Letters all at once, below; items are looked at before anything is appended, keys by the append.
-            Read::DeadLetter { .. } | Read::Owed { .. } | Read::Kv { .. } | Read::KvRange { .. } => continue,
+            // Letters all at once, below; items and lanes are looked at before anything is appended, keys by the append.
+            Read::DeadLetter { .. }
+            | Read::Owed { .. }
+            | Read::Lane { .. }
+            | Read::Kv { .. }
+            | Read::KvRange { .. } => continue,
         };
         let changed = sqlx::query_scalar!(
             r#"select exists (
@@ -123,7 +128,10 @@ pub(super) async fn fold(
         | Event::TriggerDeleted(trigger::Deleted { trigger }) => {
             triggers::changed(connection, new, *trigger, position, at).await
         }
-        Event::CronFired(event) => triggers::fired(connection, event, position).await,
+        Event::CronFired(cron::Fired { trigger, due_at, .. })
+        | Event::CronCarriedForward(cron::CarriedForward { trigger, due_at }) => {
+            triggers::settled(connection, *trigger, *due_at, position).await
+        }
         Event::QueueConfigured(event) => triggers::queue_configured(connection, app, event, position, at).await,
         Event::QueuePaused(event) => triggers::queue_paused(connection, app, &event.queue, true, position, at).await,
         Event::QueueResumed(event) => triggers::queue_paused(connection, app, &event.queue, false, position, at).await,
@@ -158,6 +166,8 @@ pub(super) async fn fold(
             Some(letter) => dead_letters::changed(connection, new, letter, position, at).await,
             None => Ok(()),
         },
+        Event::OutboxCarriedForward(event) => outbox::carried_forward(connection, app, &event.0, position).await,
+        Event::PartitionArchived(event) => partitions::archived(connection, event).await,
         Event::OutboxPaused(event) => outbox::paused(connection, event, position, at).await,
         Event::OutboxResumed(_) => outbox::resumed(connection, position, at).await,
         Event::JobStarted(event) => jobs::started(connection, new, event, position, at).await,
@@ -178,6 +188,7 @@ pub(super) async fn fold(
         | Event::KvSet(_)
         | Event::KvIncreased(_)
         | Event::KvDeleted(_)
+        | Event::KvSnapshot(_)
         | Event::InvocationStarted(_)
         | Event::InvocationLogged(_)
         | Event::InvocationJournaled(_)

@@ -60,6 +60,7 @@ impl Pending {
                         | Read::DeadLetter { .. }
                         | Read::Cron { .. }
                         | Read::Owed { .. }
+                        | Read::Lane { .. }
                         | Read::LastSeal { .. }
                 )
             })

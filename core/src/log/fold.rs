@@ -132,6 +132,12 @@ impl<'a> Folded<'a> {
             | Event::DeadLetterHandlerEnded(_)
             | Event::MessagePublished(_)
             | Event::MessageSent(_)
+            // It says what is so already.
+            | Event::KvSnapshot(_)
+            // Written by statements of their own: what is said again is rare.
+            | Event::OutboxCarriedForward(_)
+            | Event::CronCarriedForward(_)
+            | Event::PartitionArchived(_)
             | Event::CronFired(_)
             | Event::TriggerCreated(_)
             | Event::TriggerUpdated(_)

@@ -28,6 +28,7 @@ mod position;
 pub mod read;
 mod recent;
 mod recorded;
+pub mod retention;
 pub mod schema;
 mod sealer;
 mod settle;

@@ -50,7 +50,7 @@ impl From<Row> for Item {
         Self {
             app: row.app_id.into(),
             event: row.event.into(),
-            enqueued_at: row.enqueued_at,
+            enqueued_at: row.data.since(row.enqueued_at),
             enqueued: row.data.0,
             actor: row.actor.0,
             root: row.root.map(Into::into),

@@ -22,6 +22,7 @@ pub(super) fn stale_in_memory(part: &[Pending], recent: &Recent) -> Vec<Refusal>
             | Read::DeadLetter { .. }
             | Read::Cron { .. }
             | Read::Owed { .. }
+            | Read::Lane { .. }
             | Read::LastSeal { .. } => false,
         };
         if pending.commit.reads.iter().any(|read| recent.is_stale(read) || overtaken(read)) {

@@ -116,6 +116,7 @@ impl Recent {
             | Read::DeadLetter { .. }
             | Read::Cron { .. }
             | Read::Owed { .. }
+            | Read::Lane { .. }
             | Read::LastSeal { .. } => false,
         }
     }
@@ -136,6 +137,7 @@ pub(super) fn covers(read: &Read, app: AppId, collection: &str, key: &str) -> bo
         | Read::DeadLetter { .. }
         | Read::Cron { .. }
         | Read::Owed { .. }
+        | Read::Lane { .. }
         | Read::LastSeal { .. } => false,
     }
 }

@@ -183,6 +183,7 @@ mod tests {
                 is_watched: false,
                 replay_of: None,
                 handles: None,
+                carried: None,
             },
             actor: Actor::SYSTEM,
             root: None,

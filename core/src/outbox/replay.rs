@@ -56,6 +56,7 @@ pub fn again(created: &Created, item: OutboxId, version: Option<VersionId>, payl
         is_watched: false,
         replay_of: Some(created.dead_letter),
         handles: None,
+        carried: None,
     }
 }
 

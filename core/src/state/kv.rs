@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
+use serde_json::value::RawValue;
 
 use crate::{
-    event::Event,
+    event::{Event, kv},
     log::{NewEvent, Position},
 };
 
@@ -24,6 +25,20 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// As a snapshot says.
+    #[must_use]
+    pub fn of(snapshot: &kv::Snapshot, position: Position) -> Option<Self> {
+        let value = snapshot.value.as_ref()?.get().to_owned();
+        let expires_at = snapshot.expires_at.map(|expires_at| expires_at.trunc_subsecs(6));
+        Some(Self { value, expires_at, position })
+    }
+
+    /// Its value, to be stored.
+    #[must_use]
+    pub fn into_raw(self) -> Box<RawValue> {
+        RawValue::from_string(self.value).expect("what was stored is JSON")
+    }
+
     /// Whether it reads as absent.
     #[must_use]
     pub fn is_expired(&self, at: DateTime<Utc>) -> bool {

@@ -97,6 +97,7 @@ impl Matcher {
             is_watched: false,
             replay_of: None,
             handles: owes.handles,
+            carried: None,
         }
     }
 

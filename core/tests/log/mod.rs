@@ -12,6 +12,7 @@ mod lookups;
 mod node;
 mod outbox;
 mod partitions;
+mod retention;
 mod schema;
 mod seals;
 mod settlement;

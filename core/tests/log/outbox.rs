@@ -47,6 +47,7 @@ pub(super) fn owed(item: OutboxId) -> Enqueued {
         is_watched: false,
         replay_of: None,
         handles: None,
+        carried: None,
     }
 }
 

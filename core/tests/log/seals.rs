@@ -383,22 +383,3 @@ async fn of_two_nodes_one_seals_and_the_other_takes_over(database: PgPool) {
     let mut connection = database.acquire().await.unwrap();
     assert_eq!(verified(&mut connection, &trusting(&key)).await.findings, []);
 }
-
-#[sqlx::test(migrations = "../migrations")]
-async fn what_was_dropped_is_counted_and_the_rest_still_verifies(database: PgPool) {
-    segments(&database, &[9, 9, 1_000]).await;
-    let sealing = Sealing::start(&database).await;
-    let log = some_events(&sealing, 5).await;
-    let wanted = trusting(&sealing.key);
-    sealing.stop().await;
-    sqlx::raw_sql("drop table log.run_1; update log.segments set classes = array_remove(classes, 'run') where low = 1")
-        .execute(&database)
-        .await
-        .unwrap();
-    let mut connection = database.acquire().await.unwrap();
-    let left = verified(&mut connection, &wanted).await;
-    assert_eq!(left.findings, []);
-    let dropped = log.iter().filter(|event| event.position.0 <= 9 && event.event.event.class() == Class::Run).count();
-    assert_eq!(left.dropped, dropped as u64);
-    assert!(dropped > 0);
-}

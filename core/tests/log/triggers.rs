@@ -25,7 +25,7 @@ use sqlx::PgPool;
 use crate::support::{TestNode, event, saw, set, soon};
 
 /// An app with a script that triggers can run.
-async fn app_with_script(node: &TestNode) -> (AppId, ScriptId) {
+pub(super) async fn app_with_script(node: &TestNode) -> (AppId, ScriptId) {
     let (app, script) = (AppId::generate(), ScriptId::generate());
     let slug = app.to_string().to_lowercase().replace('_', "-");
     let deployed = script::Deployed {
@@ -52,7 +52,7 @@ fn created(app: AppId, script: ScriptId, when: serde_json::Value) -> (TriggerId,
     (trigger, event(app, trigger::Created { trigger, definition, registrant }))
 }
 
-async fn trigger(node: &TestNode, app: AppId, script: ScriptId, when: serde_json::Value) -> TriggerId {
+pub(super) async fn trigger(node: &TestNode, app: AppId, script: ScriptId, when: serde_json::Value) -> TriggerId {
     let (trigger, created) = created(app, script, when);
     node.commit(vec![created]).await.unwrap();
     trigger

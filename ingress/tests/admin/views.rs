@@ -228,6 +228,7 @@ async fn figures_tell_how_runs_ended_how_long_they_took_and_what_is_owed(pool: P
         is_watched: false,
         replay_of: None,
         handles: None,
+        carried: None,
     };
     let (one, two) = (OutboxId::generate(), OutboxId::generate());
     append(&world, app, &Actor::SYSTEM, vec![owed(one).into(), owed(two).into()]).await;

@@ -81,6 +81,7 @@ impl Thing {
             Event::KvSet(set) => Self::entry(reader, app, &set.collection, &set.key, moment).await?,
             Event::KvIncreased(by) => Self::entry(reader, app, &by.collection, &by.key, moment).await?,
             Event::KvDeleted(deleted) => Self::entry(reader, app, &deleted.collection, &deleted.key, moment).await?,
+            Event::KvSnapshot(said) => Self::entry(reader, app, &said.collection, &said.key, moment).await?,
             found => match found.kind().split_once('.').map(|(noun, _)| noun) {
                 Some("route") => Self::Route(
                     super::thing(reader, &super::about(app, "route", subject.clone()), moment, route::evolve)

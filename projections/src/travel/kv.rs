@@ -1,11 +1,12 @@
 //! Key-value entries as they were.
 
+use chrono::{DateTime, Utc};
 use picloud_core::{
-    event::{Event, kv},
+    event::{Class, Event, kv},
     id::AppId,
     log::{
         Position, Recorded,
-        read::{Direction, ReadError, Reader},
+        read::{Direction, Filter, ReadError, Reader},
     },
     state::kv::{Entry, evolve},
 };
@@ -28,9 +29,8 @@ pub async fn entry(
 ) -> Result<Past<Entry>, ReadError> {
     let (collection, key) = (collection.to_owned(), key.to_owned());
     let filter = about(app, "kv", Event::from(kv::Deleted { collection, key }).subject());
-    let mut entry = None;
-    let mut last = None;
-    let mut after = Position::ZERO;
+    let floor = reader.floor(Class::Data).await?;
+    let mut after = floor;
     // What came before it was last set does not matter any more.
     let mut up_to = moment.position;
     let mut page = reader.list(&filter, Direction::Backward, after, up_to, PAGE).await?;
@@ -39,11 +39,17 @@ pub async fn entry(
         page = reader.list(&filter, Direction::Backward, after, up_to, PAGE).await?;
     }
     page.reverse();
+    let (mut entry, mut last) = match page.first() {
+        Some(first) if begins_anew(first) => (None, None),
+        Some(_) | None => before_the_log(reader, &filter, floor).await?,
+    };
     loop {
         for recorded in &page {
-            entry = evolve(entry, &recorded.event, recorded.position, recorded.at);
-            last = Some(recorded.at);
             after = recorded.position;
+            if !matches!(recorded.event.event, Event::KvSnapshot(_)) {
+                entry = evolve(entry, &recorded.event, recorded.position, recorded.at);
+                last = Some(recorded.at);
+            }
         }
         // Of the page that was found from the end back nothing is missing; those that follow it are read once more.
         page = reader.list(&filter, Direction::Forward, after, moment.position, PAGE).await?;
@@ -59,6 +65,24 @@ pub async fn entry(
         (None, Some(at)) => Ok(Past::Gone { at }),
         (None, None) => absent(reader, &filter, moment).await,
     }
+}
+
+/// What it was before the oldest part of the log that is left, and since when, as far as that is said.
+async fn before_the_log(
+    reader: &Reader,
+    about: &Filter,
+    floor: Position,
+) -> Result<(Option<Entry>, Option<DateTime<Utc>>), ReadError> {
+    if floor == Position::ZERO {
+        return Ok((None, None));
+    }
+    let filter = Filter { kinds: vec!["kv.snapshot".to_owned()], ..about.clone() };
+    let head = reader.head().await?;
+    let said = reader.list(&filter, Direction::Backward, floor, head, 1).await?.pop();
+    Ok(match said.as_ref().map(|said| (said.position, &said.event.event)) {
+        Some((position, Event::KvSnapshot(snapshot))) => (Entry::of(snapshot, position), snapshot.changed_at),
+        _ => (None, None),
+    })
 }
 
 /// Whether what was there before has no part in what is there after.

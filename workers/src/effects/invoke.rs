@@ -49,6 +49,7 @@ impl<S: Source + Setup> Effects<S> {
             is_watched: false,
             replay_of: None,
             handles: None,
+            carried: None,
         };
         self.say(enqueued, size_bytes)
     }

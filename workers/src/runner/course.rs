@@ -353,6 +353,7 @@ fn keys(turns: &Turns, reads: &[Read]) -> HashSet<Key> {
         | Read::DeadLetter { .. }
         | Read::Cron { .. }
         | Read::Owed { .. }
+        | Read::Lane { .. }
         | Read::LastSeal { .. } => None,
     };
     reads.iter().filter_map(of).collect()

@@ -29,6 +29,7 @@ impl Inner {
             is_watched: true,
             replay_of: None,
             handles: None,
+            carried: None,
         };
         let outcome = call.idempotency.map(|claim| {
             let sealed = idempotency::seal(&key, &claim.scope, &idempotency::Kept::of(None, &answer));

@@ -146,7 +146,7 @@ impl Inner {
             Read::DeadLetter { dead_letter, version } => {
                 self.letters.get(dead_letter).is_some_and(|letter| letter.position == *version)
             }
-            Read::Config { .. } | Read::Cron { .. } | Read::Owed { .. } | Read::LastSeal { .. } => {
+            Read::Config { .. } | Read::Cron { .. } | Read::Owed { .. } | Read::Lane { .. } | Read::LastSeal { .. } => {
                 panic!("no run reads this")
             }
         }

@@ -77,6 +77,7 @@ async fn a_run_that_is_owed_lies_one_step_further_in_the_same_chain(database: Pg
         is_watched: false,
         replay_of: None,
         handles: None,
+        carried: None,
     };
     let standing = Item {
         app,

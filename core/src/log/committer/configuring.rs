@@ -36,7 +36,7 @@ async fn append_and_fold(
     commit: &Commit,
     arrays: &Arrays<'_>,
 ) -> Result<Verdict, sqlx::Error> {
-    if !are_owed(connection, &commit.reads).await? {
+    if !are_owed(connection, &commit.reads).await? || !are_last(connection, &commit.reads).await? {
         return Ok(Verdict::Refused(vec![(0, Rejected::Stale)]));
     }
     let verdict = batch::append(connection, writer, arrays.holds_predicates, arrays).await?;
@@ -71,4 +71,23 @@ async fn are_owed(connection: &mut PgConnection, reads: &[Read]) -> Result<bool,
     .fetch_one(connection)
     .await?;
     Ok(!is_any_over)
+}
+
+/// Whether nothing was added to the lanes among the reads.
+async fn are_last(connection: &mut PgConnection, reads: &[Read]) -> Result<bool, sqlx::Error> {
+    for read in reads {
+        let Read::Lane { app, lane, last } = read else { continue };
+        settle::lock(connection).await?;
+        let found = sqlx::query_scalar!(
+            "select position from state.outbox where app_id = $1 and lane = $2 order by position desc limit 1",
+            app.uuid(),
+            lane
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        if found != Some(last.0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -22,6 +22,7 @@ pub(super) async fn are_unchanged(connection: &mut PgConnection, reads: &[Read])
         | Read::Config { .. }
         | Read::Cron { .. }
         | Read::Owed { .. }
+        | Read::Lane { .. }
         | Read::LastSeal { .. } => None,
     });
     let (letters, versions): (Vec<Uuid>, Vec<i64>) = seen.unzip();

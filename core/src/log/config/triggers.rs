@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     event::{
-        Event, cron, queue,
+        Event, queue,
         trigger::{Definition, Registrant},
     },
     id::TriggerId,
@@ -105,9 +105,11 @@ pub(super) async fn decided(connection: &mut PgConnection, trigger: TriggerId) -
     Ok(position.map_or(Position::ZERO, Position))
 }
 
-pub(super) async fn fired(
+/// A trigger's times were decided about up to here.
+pub(super) async fn settled(
     connection: &mut PgConnection,
-    event: &cron::Fired,
+    trigger: TriggerId,
+    due_at: DateTime<Utc>,
     position: Position,
 ) -> Result<(), sqlx::Error> {
     // A trigger that went meanwhile has nothing to be remembered.
@@ -115,8 +117,8 @@ pub(super) async fn fired(
         "insert into state.cron (trigger_id, settled_at, position)
         select t.id, $2, $3 from state.trigger t where t.id = $1 and t.deleted_at is null
         on conflict (trigger_id) do update set settled_at = excluded.settled_at, position = excluded.position",
-        event.trigger.uuid(),
-        event.due_at,
+        trigger.uuid(),
+        due_at,
         position.0
     )
     .execute(connection)

@@ -25,7 +25,7 @@ const EPOCH_US: i64 = 946_684_800_000_000;
 pub struct NotCopied;
 
 /// The events of a class in a segment after one position up to another, in order.
-pub(super) async fn rows(
+pub(in crate::log) async fn rows(
     connection: &mut PgConnection,
     class: Class,
     segment: i64,
@@ -41,7 +41,7 @@ pub(super) async fn rows(
 }
 
 /// Events as they come.
-pub(super) struct Rows<'c> {
+pub(in crate::log) struct Rows<'c> {
     pieces: BoxStream<'c, Result<Bytes, sqlx::Error>>,
     copied: Copied,
 }

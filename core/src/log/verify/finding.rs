@@ -37,6 +37,13 @@ pub enum Wrong {
         /// Up to where it can be.
         up_to: Position,
     },
+    /// A part of the log is gone, and no event says that it was kept for long enough.
+    Dropped {
+        /// The events of which class.
+        class: Class,
+        /// Up to where they are gone.
+        up_to: Position,
+    },
     /// A seal is not what was signed.
     Seal {
         /// Which; none, when not even that can be read.
@@ -84,6 +91,11 @@ impl fmt::Display for Finding {
                 f,
                 "an event of class {class} from position {position} to {up_to} is not the one that was sealed; \
                  what would tell which was changed, too"
+            ),
+            Wrong::Dropped { class, up_to } => write!(
+                f,
+                "the events of class {class} from position {position} to {up_to} are gone, \
+                 and nothing says that they were kept for long enough"
             ),
             Wrong::Seal { number: Some(number) } => {
                 write!(f, "seal {number} at position {position} is not what was signed")

@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub use copied::NotCopied;
+pub(super) use copied::rows;
 pub use finding::{Finding, Wrong};
 pub use prove::{ProveError, prove};
 
@@ -100,6 +101,25 @@ async fn segments(connection: &mut PgConnection) -> Result<Vec<Segment>, VerifyE
     Ok(rows.into_iter().map(|row| Segment { low: row.low, high: row.high, classes: row.classes }).collect())
 }
 
+/// The seals of a part of the log, in order.
+pub(super) async fn sealed_between(
+    connection: &mut PgConnection,
+    after: Position,
+    up_to: Position,
+) -> Result<Vec<Seal>, VerifyError> {
+    let lows: Vec<i64> = segments(connection).await?.iter().map(|segment| segment.low).collect();
+    let mut chain = Chain::after(after, Vec::new());
+    let mut seals: Vec<Seal> = Vec::new();
+    while seals.last().is_none_or(|last| last.up_to < up_to) {
+        let page = chain.page(connection, &lows, &mut Vec::new()).await?;
+        if page.is_empty() {
+            break;
+        }
+        seals.extend(page.into_iter().map(|link| link.seal).filter(|seal| seal.up_to > after && seal.after < up_to));
+    }
+    Ok(seals)
+}
+
 /// Reads what was sealed, hashes it again, and compares.
 ///
 /// # Errors
@@ -135,6 +155,7 @@ pub async fn verify(
         }
     }
     chain.check_last(verifier.connection, &lows, wanted.after, &mut verifier.verified.findings).await?;
+    verifier.check_dropped(wanted.after, up_to).await?;
     let mut verified = verifier.verified;
     let last = chain.last.map(|link| link.seal);
     for anchor in &wanted.anchors {
@@ -215,6 +236,25 @@ impl Verifier<'_> {
             }
         }
         Ok(differing)
+    }
+
+    /// Whether what was dropped was to be: an event says so, and that is kept for ever.
+    async fn check_dropped(&mut self, after: Position, up_to: Position) -> Result<(), VerifyError> {
+        let archived = sqlx::query!(
+            r#"select data ->> 'class' as "class!", (data ->> 'low')::bigint as "low!"
+            from log.config where kind = 'partition.archived'"#
+        )
+        .fetch_all(&mut *self.connection)
+        .await?;
+        for segment in self.segments.iter().filter(|segment| segment.meets(after, up_to)) {
+            for class in Class::ALL.into_iter().filter(|class| !segment.has(*class)) {
+                if !archived.iter().any(|said| said.low == segment.low && said.class == class.as_str()) {
+                    let wrong = Wrong::Dropped { class, up_to: Position(segment.high - 1) };
+                    self.verified.findings.push(Finding { position: Position(segment.low), wrong });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether events of a class that a seal is of have been dropped.
@@ -322,7 +362,7 @@ async fn leaves(
     mut counted: impl FnMut(u64),
 ) -> Result<(), VerifyError> {
     for segment in segments.iter().filter(|segment| segment.meets(after, up_to) && segment.has(class)) {
-        let mut rows = copied::rows(connection, class, segment.low, after, up_to).await?;
+        let mut rows = rows(connection, class, segment.low, after, up_to).await?;
         while let Some(events) = rows.next(each).await? {
             counted(events);
         }

@@ -6,7 +6,10 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use picloud_core::{
-    event::{Event, outbox::Source},
+    event::{
+        Event,
+        outbox::{CarriedForward, Source},
+    },
     id::{EventId, InvocationId, ScriptId},
     log::Recorded,
 };
@@ -132,7 +135,7 @@ impl Form {
                 attempts: started.item.map(|_| started.attempt.into()),
                 ..form
             },
-            Event::OutboxEnqueued(enqueued) => {
+            Event::OutboxEnqueued(enqueued) | Event::OutboxCarriedForward(CarriedForward(enqueued)) => {
                 let why = match enqueued.source {
                     Source::AsyncRoute { route } => format!("async route {route}"),
                     Source::Trigger { trigger } => format!("trigger {trigger}"),
@@ -142,8 +145,9 @@ impl Form {
                     kind: Kind::Item,
                     what: format!("{} ({why})", script_name(app, enqueued.script)),
                     status: Some("pending".to_owned()),
-                    attempts: Some(0),
-                    due_at: enqueued.due_at.map(Time),
+                    time: Time(enqueued.since(began.at)),
+                    attempts: Some(enqueued.carried.as_ref().map_or(0, |carried| carried.failed.len())),
+                    due_at: enqueued.carried.as_ref().map(|carried| carried.due_at).or(enqueued.due_at).map(Time),
                     ..form
                 }
             }

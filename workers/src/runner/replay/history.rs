@@ -2,7 +2,7 @@
 
 use picloud_core::{
     capability::Capability,
-    event::{Event, FailureReason, invocation},
+    event::{Event, FailureReason, invocation, outbox::CarriedForward},
     keys::DataKey,
     log::{
         Position, Recorded,
@@ -127,11 +127,14 @@ async fn replaying(reader: &Reader, wanted: &Replay, replays: &[&Recorded]) -> R
 async fn item(reader: &Reader, began: &Recorded, started: &invocation::Started) -> Result<Option<Item>, CannotReplay> {
     let (Some(_), Some(owed), Some(app)) = (started.item, began.event.cause, began.event.app) else { return Ok(None) };
     let owed = reader.find(owed).await.map_err(|error| away(&error))?.ok_or(CannotReplay::Gone)?;
-    let Event::OutboxEnqueued(enqueued) = &owed.event.event else { return Err(CannotReplay::Gone) };
+    let (Event::OutboxEnqueued(enqueued) | Event::OutboxCarriedForward(CarriedForward(enqueued))) = &owed.event.event
+    else {
+        return Err(CannotReplay::Gone);
+    };
     Ok(Some(Item {
         app,
         event: owed.event.id,
-        enqueued_at: owed.at,
+        enqueued_at: enqueued.since(owed.at),
         enqueued: enqueued.clone(),
         actor: owed.event.actor.clone(),
         root: owed.event.root,
