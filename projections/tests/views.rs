@@ -7,13 +7,15 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
     event::{
-        Actor, ActorKind, Event, FailureReason, app,
+        Actor, ActorKind, Class, Event, FailureReason, app,
         invocation::{Completed, Failed, Logged, Started},
         kv,
-        outbox::{Cancelled, Delivered},
+        outbox::{Cancelled, Delivered, Enqueued, Payload, Source},
+        partition::Archived,
     },
     id::{AppId, InvocationId, NodeEpoch, OutboxId, RouteId, ScriptId, TriggerId, VersionId},
     log::{NewEvent, Position, Recorded, read::Reader},
+    retry::RetryPolicy,
     run::{InvocationType, LogLevel, LogLine},
 };
 use picloud_projections::views::{
@@ -39,8 +41,9 @@ enum Step {
     Complete { run: usize, duration_us: u64 },
     Fail { run: usize, message: String, duration_us: u64 },
     Set { app: usize },
-    Deliver { app: usize },
-    Cancel { app: usize },
+    Owe { app: usize },
+    Deliver { item: usize },
+    Cancel { item: usize },
     Wait { seconds: i64 },
 }
 
@@ -55,8 +58,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), words(), 0..3_000_000_u64)
             .prop_map(|(run, message, duration_us)| Step::Fail { run, message, duration_us }),
         1 => (0..3_usize).prop_map(|app| Step::Set { app }),
-        1 => (0..3_usize).prop_map(|app| Step::Deliver { app }),
-        1 => (0..3_usize).prop_map(|app| Step::Cancel { app }),
+        3 => (0..3_usize).prop_map(|app| Step::Owe { app }),
+        1 => any::<usize>().prop_map(|item| Step::Deliver { item }),
+        1 => any::<usize>().prop_map(|item| Step::Cancel { item }),
         1 => (1..4_000_i64).prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
@@ -68,6 +72,7 @@ fn history(steps: &[Step]) -> Vec<Recorded> {
     let (route, trigger, node) = (RouteId::generate(), TriggerId::generate(), NodeEpoch::generate());
     let mut at = DateTime::<Utc>::from_timestamp(1_790_000_000, 0).unwrap();
     let mut open: Vec<(InvocationId, AppId)> = vec![(InvocationId::generate(), apps[0])];
+    let mut owed: Vec<(OutboxId, AppId)> = Vec::new();
     let mut log = Vec::new();
     for step in steps {
         at += TimeDelta::milliseconds(7);
@@ -123,11 +128,19 @@ fn history(steps: &[Step]) -> Vec<Recorded> {
                 let value = RawValue::from_string("1".to_owned()).unwrap();
                 (apps[*app], kv::Set { collection, key, value, expires_at: None }.into())
             }
-            Step::Deliver { app } => {
-                let (item, invocation) = (OutboxId::generate(), InvocationId::generate());
-                (apps[*app], Delivered { item, attempt: 1, invocation }.into())
+            Step::Owe { app } => {
+                let item = OutboxId::generate();
+                owed.push((item, apps[*app]));
+                (apps[*app], enqueued(item, scripts[0].0).into())
             }
-            Step::Cancel { app } => (apps[*app], Cancelled { item: OutboxId::generate() }.into()),
+            Step::Deliver { item } => {
+                let Some((item, app)) = take_one(&mut owed, *item) else { continue };
+                (app, Delivered { item, attempt: 1, invocation: InvocationId::generate() }.into())
+            }
+            Step::Cancel { item } => {
+                let Some((item, app)) = take_one(&mut owed, *item) else { continue };
+                (app, Cancelled { item }.into())
+            }
             Step::Wait { seconds } => {
                 at += TimeDelta::seconds(*seconds);
                 continue;
@@ -138,6 +151,82 @@ fn history(steps: &[Step]) -> Vec<Recorded> {
         log.push(Recorded { position: Position(BEFORE).plus(log.len() + 1), at, event });
     }
     log
+}
+
+fn take_one<T>(of: &mut Vec<T>, n: usize) -> Option<T> {
+    (!of.is_empty()).then(|| of.remove(n % of.len()))
+}
+
+fn enqueued(item: OutboxId, script: ScriptId) -> Enqueued {
+    Enqueued {
+        item,
+        source: Source::Invoke,
+        script,
+        version: None,
+        lane: None,
+        priority: 0,
+        due_at: None,
+        retry: RetryPolicy::default(),
+        payload: Payload::Event(RawValue::from_string("{}".to_owned()).unwrap()),
+        is_watched: false,
+        replay_of: None,
+        handles: None,
+        carried: None,
+    }
+}
+
+/// What ends every run, and then says that the first segment is kept for long enough.
+fn ended(log: &mut Vec<Recorded>) {
+    let mut open = std::collections::BTreeMap::new();
+    for recorded in &*log {
+        match &recorded.event.event {
+            Event::InvocationStarted(started) => _ = open.insert(started.invocation, recorded.event.app),
+            Event::InvocationCompleted(completed) => _ = open.remove(&completed.invocation),
+            Event::InvocationFailed(failed) => _ = open.remove(&failed.invocation),
+            _ => {}
+        }
+    }
+    let mut push = |app, event: Event| {
+        let last = log.last().unwrap();
+        let (position, at) = (last.position.plus(1), last.at + TimeDelta::seconds(1));
+        log.push(Recorded { position, at, event: Arc::new(NewEvent::new(app, &Actor::SYSTEM, event)) });
+    };
+    for (invocation, app) in open {
+        let lines = vec![LogLine { level: LogLevel::Warn, after_us: 1, message: "late".to_owned(), data: None }];
+        push(app, Logged { invocation, lines, dropped: 0 }.into());
+        push(
+            app,
+            Completed { invocation, status: 200, duration_us: 5, operations: 3, runs: 1, recording: None }.into(),
+        );
+    }
+    let archived =
+        Archived { class: Class::Run, low: 1, high: 1_000_001, events: 0, first_at: None, last_at: None, export: None };
+    push(None, archived.into());
+}
+
+/// What is owed after a history, where it is looked up.
+async fn owe(pool: &PgPool, log: &[Recorded]) {
+    for recorded in log {
+        match &recorded.event.event {
+            Event::OutboxEnqueued(enqueued) => {
+                sqlx::query(
+                    "insert into state.outbox (id, app_id, priority, due_at, is_watched, position)
+                    values ($1, $2, 0, $3, false, $4)",
+                )
+                .bind(enqueued.item.uuid())
+                .bind(recorded.event.app.map(AppId::uuid))
+                .bind(recorded.at)
+                .bind(recorded.position.0)
+                .execute(pool)
+                .await
+                .unwrap();
+            }
+            Event::OutboxDelivered(Delivered { item, .. }) | Event::OutboxCancelled(Cancelled { item }) => {
+                sqlx::query("delete from state.outbox where id = $1").bind(item.uuid()).execute(pool).await.unwrap();
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Puts events where they are looked up.
@@ -306,4 +395,45 @@ async fn what_is_built_anew_has_the_rows_that_were_folded_and_whatever_differs_i
         .await
         .unwrap();
     assert_eq!(Position(position), log.last().unwrap().position);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn when_part_of_the_log_is_gone_views_are_what_can_be_built_of_the_rest(pool: PgPool) {
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]));
+    let histories = (prop::collection::vec(step(), 150..300), 1..140_usize);
+    let mut forgotten = 0;
+    for _ in 0..8 {
+        let (steps, cut) = histories.new_tree(&mut runner).unwrap().current();
+        let mut log = history(&steps);
+        ended(&mut log);
+        for cleared in [
+            "truncate log.events, views.checkpoint, state.outbox",
+            "update log.segments set classes = '{config,data,run}'",
+        ] {
+            sqlx::query(cleared).execute(&pool).await.unwrap();
+        }
+        write(&pool, &log).await;
+        owe(&pool, &log).await;
+        let (before, last) = log.split_at(log.len() - 1);
+        let cut = cut.min(before.len());
+        let reader = Reader::new(pool.clone());
+        for mut view in views::all(&reader) {
+            let whole = fold(&pool, &mut *view, &[before], |_| false).await;
+            let rows = fold(&pool, &mut *view, &[&before[..cut], &before[cut..], last], |_| true).await;
+            forgotten += whole.len() - rows.len();
+            sqlx::query("insert into views.checkpoint (view, version, position) values ($1, $2, $3)")
+                .bind(view.name())
+                .bind(view.version())
+                .bind(last[0].position.0)
+                .execute(&pool)
+                .await
+                .unwrap();
+        }
+        sqlx::query("update log.segments set classes = '{config,data}' where low = 1").execute(&pool).await.unwrap();
+        sqlx::query("delete from log.run where position <= 1000000").execute(&pool).await.unwrap();
+        for view in rebuild(&pool, &[], false, |_| {}).await.unwrap() {
+            assert!(matches!(view.compared, Compared::Same { .. }), "{view:?} of {steps:?}");
+        }
+    }
+    assert!(forgotten > 500, "{forgotten} rows were forgotten");
 }

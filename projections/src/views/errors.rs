@@ -15,8 +15,10 @@ use uuid::Uuid;
 
 use super::{
     Schema,
+    archived::forget_counted,
     invocations::word,
     origins::Origins,
+    schema::Segments,
     view::{FoldError, View},
 };
 
@@ -27,11 +29,12 @@ pub const NAME: &str = "errors";
 #[derive(Debug)]
 pub(super) struct Errors {
     origins: Origins,
+    segments: Segments,
 }
 
 impl Errors {
     pub(super) fn new(reader: Reader) -> Self {
-        Self { origins: Origins::new(reader) }
+        Self { origins: Origins::new(reader), segments: Segments::default() }
     }
 }
 
@@ -68,7 +71,7 @@ impl View for Errors {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn tables(&self) -> &'static [&'static str] {
@@ -77,6 +80,7 @@ impl View for Errors {
 
     fn load<'a>(&'a mut self, _: &'a mut PgConnection, _: Schema) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         self.origins.clear();
+        self.segments = Segments::default();
         async { Ok(()) }.boxed()
     }
 
@@ -87,16 +91,20 @@ impl View for Errors {
         schema: Schema,
     ) -> BoxFuture<'a, Result<(), FoldError>> {
         async move {
+            let Some(last) = events.last() else { return Ok(()) };
+            self.segments.reach(connection, schema, &[], last.position.0).await?;
             self.origins.look_up(events).await?;
-            let mut groups: HashMap<(AppId, ScriptId, String), ErrorGroup> = HashMap::new();
+            let mut groups: HashMap<Key, ErrorGroup> = HashMap::new();
             for recorded in events {
                 let Some(origin) = self.origins.meet(recorded) else { continue };
                 let Event::InvocationFailed(failed) = &recorded.event.event else { continue };
                 let alike = outbox::alike(&failed.message);
-                let before = groups.get(&(origin.app, origin.script, alike.clone()));
+                let segment = self.segments.of(origin.position.0);
+                let key = (origin.app, origin.script, alike.clone(), segment);
+                let before = groups.get(&key);
                 let group = ErrorGroup {
                     script: origin.script,
-                    alike: alike.clone(),
+                    alike,
                     failures: before.map_or(0, |before| before.failures) + 1,
                     first_at: before.map_or(recorded.at, |before| before.first_at),
                     last_at: recorded.at,
@@ -107,29 +115,33 @@ impl View for Errors {
                     message: failed.message.clone(),
                     line: failed.line,
                 };
-                groups.insert((origin.app, origin.script, alike), group);
+                groups.insert(key, group);
             }
             write(connection, schema, &groups).await?;
+            forget_counted(connection, schema, &["error_group"], events).await?;
             Ok(())
         }
         .boxed()
     }
 }
 
+/// Whose, of which script, what they have in common, and in which segment of the log their runs began.
+type Key = (AppId, ScriptId, String, i64);
+
 async fn write(
     connection: &mut PgConnection,
     schema: Schema,
-    groups: &HashMap<(AppId, ScriptId, String), ErrorGroup>,
+    groups: &HashMap<Key, ErrorGroup>,
 ) -> Result<(), sqlx::Error> {
     if groups.is_empty() {
         return Ok(());
     }
     sqlx::query(schema.sql(
         "insert into views.error_group as g (app_id, script, alike, failures, first_at, last_position, last_at, invocation,
-            version, reason, message, line)
+            version, reason, message, line, segment)
         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::timestamptz[], $6::bigint[],
-            $7::timestamptz[], $8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::integer[])
-        on conflict (app_id, script, alike) do update set
+            $7::timestamptz[], $8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::integer[], $13::bigint[])
+        on conflict (app_id, script, alike, segment) do update set
             failures = g.failures + excluded.failures,
             last_position = excluded.last_position,
             last_at = excluded.last_at,
@@ -139,7 +151,7 @@ async fn write(
             message = excluded.message,
             line = excluded.line",
     ))
-    .bind(groups.keys().map(|(app, _, _)| app.uuid()).collect::<Vec<Uuid>>())
+    .bind(groups.keys().map(|(app, ..)| app.uuid()).collect::<Vec<Uuid>>())
     .bind(groups.values().map(|group| group.script.uuid()).collect::<Vec<_>>())
     .bind(groups.values().map(|group| &*group.alike).collect::<Vec<_>>())
     .bind(groups.values().map(|group| group.failures as i64).collect::<Vec<_>>())
@@ -151,6 +163,7 @@ async fn write(
     .bind(groups.values().map(|group| group.reason.as_str()).collect::<Vec<_>>())
     .bind(groups.values().map(|group| &*group.message).collect::<Vec<_>>())
     .bind(groups.values().map(|group| group.line.map(|line| line as i32)).collect::<Vec<_>>())
+    .bind(groups.keys().map(|(.., segment)| *segment).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -168,11 +181,18 @@ pub async fn list(
     limit: usize,
 ) -> Result<Vec<ErrorGroup>, sqlx::Error> {
     let rows = sqlx::query!(
-        "select script, alike, failures, first_at, last_at, last_position, invocation, version, reason, message, line
-        from views.error_group
-        where app_id = $1 and ($2::uuid is null or script = $2) and ($3::bigint is null or last_position < $3)
-        order by last_position desc
-        limit $4",
+        // A row for each segment of the log: the newest says what the last one was.
+        r#"select g.script, g.alike, g.last_at, g.last_position, g.invocation, g.version, g.reason, g.message, g.line,
+            of_all.failures as "failures!", of_all.first_at as "first_at!"
+        from views.error_group g
+        cross join lateral (
+            select sum(a.failures)::bigint as failures, min(a.first_at) as first_at, max(a.last_position) as last_position
+            from views.error_group a where a.app_id = g.app_id and a.script = g.script and a.alike = g.alike
+        ) of_all
+        where g.app_id = $1 and ($2::uuid is null or g.script = $2) and ($3::bigint is null or g.last_position < $3)
+            and g.last_position = of_all.last_position
+        order by g.last_position desc
+        limit $4"#,
         app.uuid(),
         script.map(ScriptId::uuid),
         before.map(|before| before.0),

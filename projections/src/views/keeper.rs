@@ -67,6 +67,20 @@ impl Views {
         self.standings.iter().map(|standing| standing.borrow().clone()).collect()
     }
 
+    /// Waits until all have come to a place in the log, for some time each at most; whether they have.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn all_reach(&self, position: Position, patience: Duration) -> Result<bool, sqlx::Error> {
+        for standing in self.standings.iter() {
+            let view = standing.borrow().view;
+            if !self.reach(view, position, patience).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Waits until a view has come to a place in the log, for some time at most; whether it has. One that is parked is not
     /// waited for.
     ///

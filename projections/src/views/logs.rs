@@ -5,6 +5,7 @@ use picloud_core::{
     event::{
         Event,
         invocation::{Failed, Logged},
+        partition::Archived,
     },
     id::{AppId, InvocationId, ScriptId, VersionId},
     log::{Position, Recorded, read::Reader},
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Page, Schema,
+    archived::{archived_runs, drop_partition},
     origins::{Origin, Origins, run_of},
     schema::Segments,
     view::{FoldError, View},
@@ -79,7 +81,7 @@ impl View for Logs {
     }
 
     fn version(&self) -> i32 {
-        1
+        2
     }
 
     fn tables(&self) -> &'static [&'static str] {
@@ -101,24 +103,41 @@ impl View for Logs {
         async move {
             self.origins.look_up(events).await?;
             let entries: Vec<Said> = events.iter().filter_map(|recorded| self.said(recorded)).collect();
-            let Some(last) = entries.last() else { return Ok(()) };
-            self.segments.reach(connection, schema, &["log_entry"], last.position.0).await?;
-            sqlx::query(schema.sql(
-                "insert into views.log_entry (position, app_id, script, version, invocation, level)
-                select * from unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[])",
-            ))
-            .bind(entries.iter().map(|said| said.position.0).collect::<Vec<_>>())
-            .bind(entries.iter().map(|said| said.origin.app.uuid()).collect::<Vec<_>>())
-            .bind(entries.iter().map(|said| said.origin.script.uuid()).collect::<Vec<_>>())
-            .bind(entries.iter().map(|said| said.origin.version.uuid()).collect::<Vec<_>>())
-            .bind(entries.iter().map(|said| said.run.uuid()).collect::<Vec<_>>())
-            .bind(entries.iter().map(|said| number(said.level)).collect::<Vec<_>>())
-            .execute(connection)
-            .await?;
+            if let Some(last) = entries.last() {
+                self.segments.reach(connection, schema, &["log_entry"], last.position.0).await?;
+                write(connection, schema, &entries).await?;
+            }
+            for gone in archived_runs(events) {
+                forget(connection, schema, gone).await?;
+            }
             Ok(())
         }
         .boxed()
     }
+}
+
+async fn write(connection: &mut PgConnection, schema: Schema, entries: &[Said]) -> Result<(), sqlx::Error> {
+    sqlx::query(schema.sql(
+        "insert into views.log_entry (position, app_id, script, version, invocation, level, began)
+        select * from unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[], $7::bigint[])",
+    ))
+    .bind(entries.iter().map(|said| said.position.0).collect::<Vec<_>>())
+    .bind(entries.iter().map(|said| said.origin.app.uuid()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|said| said.origin.script.uuid()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|said| said.origin.version.uuid()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|said| said.run.uuid()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|said| number(said.level)).collect::<Vec<_>>())
+    .bind(entries.iter().map(|said| said.origin.position.0).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What was said in a segment that is gone, and later by runs that began in it.
+async fn forget(connection: &mut PgConnection, schema: Schema, gone: &Archived) -> Result<(), sqlx::Error> {
+    drop_partition(connection, schema, "log_entry", gone).await?;
+    sqlx::query(schema.sql("delete from views.log_entry where began < $1")).bind(gone.high).execute(connection).await?;
+    Ok(())
 }
 
 /// Which lines are wanted. Everything named must hold.

@@ -11,6 +11,7 @@
 //! - [`activity`] tells what happened, by the hour.
 
 pub mod activity;
+mod archived;
 mod checkpoint;
 pub mod errors;
 pub mod invocations;
@@ -43,6 +44,6 @@ pub fn all(reader: &Reader) -> Vec<Box<dyn View>> {
         Box::new(logs::Logs::new(reader.clone())),
         Box::new(metrics::Metrics::new(reader.clone())),
         Box::new(errors::Errors::new(reader.clone())),
-        Box::new(activity::Activity),
+        Box::<activity::Activity>::default(),
     ]
 }

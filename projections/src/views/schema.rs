@@ -76,12 +76,12 @@ fn makes_index(statement: &str) -> bool {
     statement.lines().any(|line| line.starts_with("create index") || line.starts_with("create unique index"))
 }
 
-/// The segments of the log for which there are partitions.
+/// The segments of the log, by which rows are counted and kept.
 #[derive(Debug, Default)]
 pub(super) struct Segments(Vec<(i64, i64)>);
 
 impl Segments {
-    /// Makes sure that there are partitions of some tables up to a place in the log.
+    /// Knows the segments up to a place in the log, and makes sure that some tables have a partition for each.
     pub async fn reach(
         &mut self,
         connection: &mut PgConnection,
@@ -92,14 +92,14 @@ impl Segments {
         if self.0.last().is_some_and(|(_, high)| *high > position) {
             return Ok(());
         }
-        // What is gone from the log needs no place here.
         let rows = sqlx::query!(
-            "select low, high from log.segments where low <= $1 and 'run' = any (classes) order by low",
+            r#"select low, high, 'run' = any (classes) as "has_runs!" from log.segments where low <= $1 order by low"#,
             position
         )
         .fetch_all(&mut *connection)
         .await?;
-        for row in &rows {
+        // What is gone from the log needs no place here.
+        for row in rows.iter().filter(|row| row.has_runs) {
             for table in tables {
                 make_partition(connection, schema, table, row.low, row.high).await?;
             }

@@ -19,6 +19,7 @@ pub use self::{
 };
 use super::{
     Schema,
+    archived::{archived_runs, drop_partition, forget_counted},
     schema::Segments,
     view::{FoldError, View},
 };
@@ -76,6 +77,10 @@ impl View for Invocations {
             }
             rows::begin(connection, schema, begun.iter().filter_map(|run| self.running.get(run))).await?;
             rows::leave(connection, schema, &left).await?;
+            for gone in archived_runs(events) {
+                drop_partition(connection, schema, "invocation", gone).await?;
+            }
+            forget_counted(connection, schema, &["invocation_count"], events).await?;
             Ok(())
         }
         .boxed()

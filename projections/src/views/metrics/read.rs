@@ -7,6 +7,8 @@ use picloud_core::{
 };
 use sqlx::PgPool;
 
+use super::histogram;
+
 /// What happened between two times, by minutes, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Minutes {
@@ -73,9 +75,13 @@ pub async fn minutes(
     .fetch_all(pool)
     .await?;
     let outbox = sqlx::query!(
-        "select minute, enqueued, rescheduled, delivered, exhausted, cancelled from views.outbox_minute
+        r#"select minute, sum(enqueued)::bigint as "enqueued!", sum(rescheduled)::bigint as "rescheduled!",
+            sum(delivered)::bigint as "delivered!", sum(exhausted)::bigint as "exhausted!",
+            sum(cancelled)::bigint as "cancelled!"
+        from views.outbox_minute
         where app_id = $1 and minute >= $2 and minute < $3
-        order by minute",
+        group by minute
+        order by minute"#,
         app.uuid(),
         since,
         until
@@ -83,18 +89,16 @@ pub async fn minutes(
     .fetch_all(pool)
     .await?;
     let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    let runs = runs.into_iter().map(|row| RunMinute {
+        script: row.script.into(),
+        minute: row.minute,
+        ok: count(row.ok),
+        failed: count(row.failed),
+        duration_us: count(row.duration_us),
+        durations: row.durations.into_iter().map(|counted| count(counted.into())).collect(),
+    });
     Ok(Minutes {
-        runs: runs
-            .into_iter()
-            .map(|row| RunMinute {
-                script: row.script.into(),
-                minute: row.minute,
-                ok: count(row.ok),
-                failed: count(row.failed),
-                duration_us: count(row.duration_us),
-                durations: row.durations.into_iter().map(|counted| count(counted.into())).collect(),
-            })
-            .collect(),
+        runs: together(runs),
         outbox: outbox
             .into_iter()
             .map(|row| OutboxMinute {
@@ -107,6 +111,23 @@ pub async fn minutes(
             })
             .collect(),
     })
+}
+
+/// A minute in which a segment of the log ended is counted in two rows: they follow one another.
+fn together(rows: impl Iterator<Item = RunMinute>) -> Vec<RunMinute> {
+    let mut minutes: Vec<RunMinute> = Vec::new();
+    for row in rows {
+        match minutes.last_mut().filter(|last| (last.minute, last.script) == (row.minute, row.script)) {
+            Some(last) => {
+                last.ok += row.ok;
+                last.failed += row.failed;
+                last.duration_us += row.duration_us;
+                histogram::add(&mut last.durations, row.durations);
+            }
+            None => minutes.push(row),
+        }
+    }
+    minutes
 }
 
 /// How much of an app's work is owed.
