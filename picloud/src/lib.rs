@@ -7,6 +7,7 @@ pub mod difference;
 pub mod direct;
 pub mod embedded;
 pub mod failure;
+pub mod lasting;
 pub mod logging;
 pub mod manifest;
 pub mod patience;

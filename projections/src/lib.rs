@@ -8,6 +8,7 @@
 //! - [`kv`] reads stored values for runs and for the data browser.
 //! - [`outbox`] reads what is owed.
 //! - [`queues`] counts what waits behind gates.
+//! - [`retention`] lets go of what was kept for long enough.
 //! - [`scripts`] reads what is too much to keep in memory: versions and their sources.
 //! - [`travel`] tells how things were, from the log.
 //! - [`views`] follow the log for lists, searches and figures.
@@ -19,6 +20,7 @@ pub mod jobs;
 pub mod kv;
 pub mod outbox;
 pub mod queues;
+pub mod retention;
 pub mod scripts;
 pub mod setup;
 pub mod travel;

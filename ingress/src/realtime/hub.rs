@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use picloud_core::{
-    event::{Event, message::Published},
+    event::{Class, Event, message::Published},
     id::{AppId, HistoryId},
     keys::{Keyring, KeyringError},
     log::{
@@ -24,7 +24,7 @@ use picloud_core::{
 };
 use picloud_projections::setup::{LiveSetup, Setup};
 use tokio::{
-    sync::{Semaphore, broadcast::error::RecvError, watch},
+    sync::{OnceCell, Semaphore, broadcast::error::RecvError, watch},
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep},
 };
@@ -80,6 +80,8 @@ pub(super) struct Hub {
     channels: RwLock<HashMap<AppId, Arc<Channel>>>,
     /// Up to where the channels have everything.
     told: AtomicI64,
+    /// Up to where messages are no longer kept, as far as somebody has asked or the log has said.
+    floor: OnceCell<AtomicI64>,
     open: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     reading: Semaphore,
@@ -98,6 +100,8 @@ pub(super) enum Step {
     Joined(Place),
     /// With more of the log, up to a position.
     Read(Option<Bytes>, Position),
+    /// What comes next is no longer kept.
+    Gone,
 }
 
 impl Hub {
@@ -113,6 +117,7 @@ impl Hub {
     ) -> (Arc<Self>, JoinHandle<()>) {
         let hub = Arc::new(Self {
             told: AtomicI64::new(tail.position().0),
+            floor: OnceCell::new(),
             tail,
             reader,
             keyring,
@@ -177,6 +182,10 @@ impl Hub {
             self.setup.reached(up_to).await;
             self.refresh(&self.setup.get());
         }
+        if let Some(floor) = self.floor.get() {
+            let gone = events.iter().filter_map(archived).max().unwrap_or(0);
+            floor.fetch_max(gone, Ordering::AcqRel);
+        }
         let channels = self.channels.read();
         let mut frames: HashMap<AppId, Vec<Frame>> = HashMap::new();
         for (app, recorded, published) in messages {
@@ -232,9 +241,17 @@ impl Hub {
         Ok(Arc::clone(channels.entry(app).or_insert_with(|| Arc::new(new()))))
     }
 
-    /// Whether a position lies in the log as it is: a cursor may be of one that was lost.
+    /// Whether the log has what comes after a position: a cursor may be of one that was lost, or be so old that what follows is
+    /// no longer kept.
     pub(super) async fn has(&self, position: Position) -> Result<bool, sqlx::Error> {
-        Ok(position <= self.told() || position <= self.reader.head().await?)
+        let known = || async { Ok::<_, sqlx::Error>(AtomicI64::new(self.reader.floor(Class::Data).await?.0)) };
+        self.floor.get_or_try_init(known).await?;
+        Ok(self.is_kept_after(position) && (position <= self.told() || position <= self.reader.head().await?))
+    }
+
+    /// Whether all that comes after a position is kept, as far as is known.
+    fn is_kept_after(&self, position: Position) -> bool {
+        self.floor.get().is_none_or(|floor| position.0 >= floor.load(Ordering::Acquire))
     }
 
     /// Room for one more stream of an app; none, when there are too many.
@@ -274,6 +291,10 @@ impl Hub {
         let _turn = self.reading.acquire().await;
         let up_to = channel.covers().0;
         let found = self.reader.published(channel.app, after, up_to, CHUNK).await?;
+        // Asked last: what went while it was read is not taken for what never was.
+        if !self.is_kept_after(after) {
+            return Ok(Step::Gone);
+        }
         let topics = channel.topics();
         let (mut texts, mut reached) = (Texts::default(), after);
         for read::Published { position, at, message } in &found {
@@ -325,6 +346,14 @@ impl Drop for Seat {
                 by_address.remove(&address);
             }
         }
+    }
+}
+
+/// Up to where messages are said to be no longer kept.
+fn archived(recorded: &Recorded) -> Option<i64> {
+    match &recorded.event.event {
+        Event::PartitionArchived(archived) if archived.class == Class::Data => Some(archived.high - 1),
+        _ => None,
     }
 }
 

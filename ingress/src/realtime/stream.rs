@@ -115,6 +115,8 @@ impl Subscription {
                 self.seen = reached;
                 texts
             }
+            // Who comes back is told so, and begins at the end.
+            Ok(Step::Gone) => Some(self.end(Control::Lagged)),
             Err(error) => {
                 warn!(%error, "Failed to read the log for a subscriber");
                 Some(self.end(Control::Closed(Reason::Unavailable)))

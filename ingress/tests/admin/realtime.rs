@@ -8,6 +8,10 @@ use std::{
 use axum::body::Body;
 use futures::future::join_all;
 use http::Method;
+use picloud_core::{
+    event::{Actor, Class, partition::Archived},
+    log::{Commit, NewEvent},
+};
 use picloud_ingress::{
     data_plane::{Catalog, Snapshot},
     realtime::{self, RealtimeParts, StreamLimits},
@@ -321,6 +325,33 @@ async fn a_cursor_of_another_log_begins_anew_and_says_so(pool: PgPool) {
         node.publish("poll", 2).await;
         assert_eq!(messages(&mut stream, 1).await, ["poll: 2"]);
     }
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_cursor_older_than_what_is_kept_begins_anew_and_says_so(pool: PgPool) {
+    let node = Node::start(pool).await;
+    node.register("poll", "public").await;
+    let cursor = up_to_date(&mut node.listen("topics=poll", None).await).await;
+    node.publish("poll", 1).await;
+    let mut stream = node.listen("topics=poll", Some(&cursor)).await;
+    assert_eq!(messages(&mut stream, 1).await, ["poll: 1"]);
+    let kept = up_to_date(&mut stream).await;
+
+    // Up to the message, and not what comes after it.
+    let plane = &node.world.plane;
+    let high = plane.reader.head().await.expect("a head").0 + 1;
+    let archived =
+        Archived { class: Class::Data, low: 0, high, events: 1, first_at: None, last_at: None, export: None };
+    let event = NewEvent::new(None, &Actor::SYSTEM, archived);
+    let commit = Commit::new(plane.node.authority(), vec![event]);
+    plane.committer.commit(commit).await.expect("a commit");
+    node.publish("poll", 2).await;
+    assert_eq!(messages(&mut stream, 1).await, ["poll: 2"], "who listens goes on");
+    let mut gone = node.listen("topics=poll", Some(&cursor)).await;
+    assert_eq!(next(&mut gone).await.event, "reset");
+    let mut there = node.listen("topics=poll", Some(&kept)).await;
+    assert_eq!(messages(&mut there, 1).await, ["poll: 2"]);
     node.stop().await;
 }
 

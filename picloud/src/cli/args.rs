@@ -18,6 +18,7 @@ pub use super::{
     replay::Replay,
     restore::Restore,
     scripts::Scripts,
+    serve::Serve,
     topics::Topics,
     triggers::Triggers,
     verify::{Seals, Verify},
@@ -71,7 +72,7 @@ pub enum Output {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the service
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Sign in to a server, and remember it
     Login(Login),
     /// Sign out, and forget it
@@ -161,56 +162,6 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-}
-
-/// The settings of the service. Their values are checked with those of the environment and the file.
-#[derive(Clone, Debug, Default, Args)]
-pub struct Serve {
-    /// The data plane's address [env: PICLOUD_LISTEN] [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
-    /// The control plane's address [env: PICLOUD_ADMIN_LISTEN] [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDRESS")]
-    pub admin_listen: Option<String>,
-    /// Instead: the control plane's host name at the data plane's address [env: PICLOUD_ADMIN_HOST]
-    #[arg(long, value_name = "HOST")]
-    pub admin_host: Option<String>,
-    /// PostgreSQL 14 to 18 [env: DATABASE_URL] [default: one of its own under the data directory]
-    #[arg(long, value_name = "URL")]
-    pub database_url: Option<String>,
-    /// A direct connection, where the other goes through a transaction pooler [env: PICLOUD_DATABASE_LISTEN_URL]
-    #[arg(long, value_name = "URL")]
-    pub database_listen_url: Option<String>,
-    /// How the world reaches the data plane [env: PICLOUD_PUBLIC_URL] [default: from --listen]
-    #[arg(long, value_name = "URL")]
-    pub public_url: Option<String>,
-    /// How people reach the control plane [env: PICLOUD_ADMIN_URL] [default: from --admin-listen]
-    #[arg(long, value_name = "URL")]
-    pub admin_url: Option<String>,
-    /// Proxies whose `x-forwarded-for` counts, such as 127.0.0.1,10.0.0.0/8 [env: PICLOUD_TRUSTED_PROXIES] [default: none]
-    #[arg(long, value_name = "NETWORKS")]
-    pub trusted_proxies: Option<String>,
-    /// What this node does [env: PICLOUD_ROLE] [default: all]
-    #[arg(long, value_name = "ROLE")]
-    pub role: Option<String>,
-    /// The key that other keys are encrypted with [env: PICLOUD_MASTER_KEY_FILE] [default: master.key in the data directory]
-    #[arg(long, value_name = "FILE")]
-    pub master_key_file: Option<String>,
-    /// What is logged [env: PICLOUD_LOG] [default: info]
-    #[arg(long, value_name = "FILTER")]
-    pub log: Option<String>,
-    /// `text` or `json` [env: PICLOUD_LOG_FORMAT] [default: text]
-    #[arg(long, value_name = "FORMAT")]
-    pub log_format: Option<String>,
-    /// Where traces go [env: OTEL_EXPORTER_OTLP_ENDPOINT] [default: off]
-    #[arg(long, value_name = "URL")]
-    pub otlp_endpoint: Option<String>,
-    /// Which part of all traces is told, from 0 to 1 [env: OTEL_TRACES_SAMPLER_ARG] [default: 1]
-    #[arg(long, value_name = "RATIO")]
-    pub otlp_ratio: Option<String>,
-    /// Show each value and where it came from, and end
-    #[arg(long)]
-    pub print_config: bool,
 }
 
 /// Which app.

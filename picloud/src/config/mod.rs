@@ -15,7 +15,7 @@ pub use error::ConfigError;
 pub use resolve::{data_dir, resolve};
 pub use show::{Shown, table};
 pub use sources::{Origin, Sources};
-pub use value::{Config, ControlPlane, Database, DatabaseUrl, LogFormat, Otlp, Role, SecretHeaders};
+pub use value::{Config, ControlPlane, Database, DatabaseUrl, KeptFor, LogFormat, Otlp, Role, SecretHeaders};
 
 #[cfg(test)]
 mod tests;

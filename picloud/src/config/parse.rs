@@ -8,7 +8,8 @@ use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
-use super::{DatabaseUrl, LogFormat, Role, SecretHeaders};
+use super::{DatabaseUrl, KeptFor, LogFormat, Role, SecretHeaders};
+use crate::lasting;
 
 /// Instead of a password.
 pub(super) const MASK: &str = "****";
@@ -87,6 +88,14 @@ pub(super) fn headers(text: &str) -> Result<SecretHeaders, String> {
 pub(super) fn ratio(text: &str) -> Result<f64, String> {
     let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
     ratio.ok_or_else(|| "expected which part of all traces is told, from 0 to 1, such as 0.1".to_owned())
+}
+
+pub(super) fn kept(text: &str) -> Result<KeptFor, String> {
+    if text == "forever" {
+        return Ok(KeptFor(None));
+    }
+    let kept = lasting::read(text).map(|lasts| KeptFor(Some(lasts)));
+    kept.ok_or_else(|| "expected hours or days such as 12h or 90d, or `forever`".to_owned())
 }
 
 /// Networks or single addresses, with commas between them.

@@ -3,10 +3,11 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
+use picloud_projections::retention::Keep;
 use reqwest::Url;
 
 use super::{
-    Config, ConfigError, ControlPlane, Database, DatabaseUrl, LogFormat, Otlp, Role, SecretHeaders, parse,
+    Config, ConfigError, ControlPlane, Database, DatabaseUrl, KeptFor, LogFormat, Otlp, Role, SecretHeaders, parse,
     setting::{self, Setting},
     show::Shown,
     sources::{Origin, Sources},
@@ -60,6 +61,9 @@ struct Settled {
     admin_url: Chosen<String>,
     role: Chosen<Role>,
     master_key_file: Chosen<PathBuf>,
+    keep_runs: Chosen<KeptFor>,
+    keep_data: Chosen<KeptFor>,
+    archive_dir: Option<Chosen<PathBuf>>,
     log: Chosen<String>,
     log_format: Chosen<LogFormat>,
     trusted_proxies: Option<Chosen<Vec<IpNet>>>,
@@ -87,6 +91,9 @@ impl Settled {
             trusted_proxies: said(sources, &setting::TRUSTED_PROXIES, parse::networks)?,
             role: said_or(sources, &setting::ROLE, parse::role, || Role::All)?,
             master_key_file: said_or(sources, &setting::MASTER_KEY_FILE, path, beside_data)?,
+            keep_runs: said_or(sources, &setting::KEEP_RUNS, parse::kept, || KeptFor(Keep::DEFAULT.runs))?,
+            keep_data: said_or(sources, &setting::KEEP_DATA, parse::kept, || KeptFor(Keep::DEFAULT.data))?,
+            archive_dir: said(sources, &setting::ARCHIVE_DIR, path)?,
             log: said_or(sources, &setting::LOG, parse::log_filter, || "info".to_owned())?,
             log_format: said_or(sources, &setting::LOG_FORMAT, parse::log_format, || LogFormat::Text)?,
             otlp_endpoint: said(sources, &setting::OTLP_ENDPOINT, parse::endpoint)?,
@@ -128,6 +135,13 @@ impl Settled {
             shown_or(proxies.as_ref(), &setting::TRUSTED_PROXIES, "none"),
             self.role.with(self.role.value.as_str()).shown(&setting::ROLE),
             self.master_key_file.with(self.master_key_file.value.display()).shown(&setting::MASTER_KEY_FILE),
+            self.keep_runs.shown(&setting::KEEP_RUNS),
+            self.keep_data.shown(&setting::KEEP_DATA),
+            shown_or(
+                self.archive_dir.as_ref().map(|folder| folder.with(folder.value.display())).as_ref(),
+                &setting::ARCHIVE_DIR,
+                "none",
+            ),
             self.log.shown(&setting::LOG),
             self.log_format.with(self.log_format.value.as_str()).shown(&setting::LOG_FORMAT),
             shown_or(self.otlp_endpoint.as_ref(), &setting::OTLP_ENDPOINT, "off"),
@@ -149,6 +163,9 @@ impl Settled {
             trusted_proxies: self.trusted_proxies.map(|chosen| chosen.value).unwrap_or_default(),
             role: self.role.value,
             master_key_file: self.master_key_file.value,
+            keep_runs: self.keep_runs.value,
+            keep_data: self.keep_data.value,
+            archive_dir: self.archive_dir.map(|chosen| chosen.value),
             log: self.log.value,
             log_format: self.log_format.value,
             otlp: self.otlp_endpoint.map(|endpoint| Otlp {

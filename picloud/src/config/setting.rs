@@ -61,6 +61,12 @@ settings! {
     ROLE = "role", "PICLOUD_ROLE";
     /// The key that other keys are encrypted with.
     MASTER_KEY_FILE = "master_key_file", "PICLOUD_MASTER_KEY_FILE";
+    /// How long what ran is kept.
+    KEEP_RUNS = "keep_runs", "PICLOUD_KEEP_RUNS";
+    /// How long what was stored can be looked back at.
+    KEEP_DATA = "keep_data", "PICLOUD_KEEP_DATA";
+    /// Where it is written to before it goes.
+    ARCHIVE_DIR = "archive_dir", "PICLOUD_ARCHIVE_DIR";
     /// What is logged.
     LOG = "log", "PICLOUD_LOG";
     /// For whom it is logged.

@@ -45,6 +45,9 @@ fn flags_win_over_environment_over_file_over_defaults() {
     trusted_proxies           none                   default
     role                      all                    default
     master_key_file           /from/file/master.key  default
+    keep_runs                 30d                    default
+    keep_data                 90d                    default
+    archive_dir               none                   default
     log                       info                   default
     log_format                text                   default
     otlp_endpoint             off                    default
@@ -85,6 +88,7 @@ fn what_cannot_be_used_is_named_with_its_place() {
         refused(&[("public_url", "example.com")], &[], ""),
         refused(&[("otlp_endpoint", "https://me:hunter2@otlp.example.com")], &[], ""),
         refused(&[("otlp_ratio", "10%")], &[], ""),
+        refused(&[], &[("PICLOUD_KEEP_RUNS", "30")], ""),
         refused(&[], &[("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")], ""),
         refused(&[], &[("OTEL_RESOURCE_ATTRIBUTES", "a=b,c")], ""),
     ];
@@ -124,6 +128,8 @@ fn what_cannot_be_used_is_named_with_its_place() {
     --otlp-endpoint is `https://me:****@otlp.example.com/`: expected the URL of a collector that takes OTLP over HTTP, such as http://localhost:4318; what it asks for as a key goes into OTEL_EXPORTER_OTLP_HEADERS
     ---
     --otlp-ratio is `10%`: expected which part of all traces is told, from 0 to 1, such as 0.1
+    ---
+    PICLOUD_KEEP_RUNS is `30`: expected hours or days such as 12h or 90d, or `forever`
     ---
     OTEL_EXPORTER_OTLP_HEADERS is `****`: expected name=value with commas between them; part 1 is not
     ---

@@ -2,9 +2,12 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+use chrono::TimeDelta;
 use http::HeaderMap;
 use ipnet::IpNet;
 use reqwest::Url;
+
+use crate::lasting;
 
 /// Everything that was decided before the start.
 #[derive(Clone, Debug)]
@@ -25,6 +28,12 @@ pub struct Config {
     pub role: Role,
     /// The key that other keys are encrypted with.
     pub master_key_file: PathBuf,
+    /// How long what ran is kept.
+    pub keep_runs: KeptFor,
+    /// How long what was stored can be looked back at.
+    pub keep_data: KeptFor,
+    /// Where what was kept for long enough is written to before it goes, if anywhere.
+    pub archive_dir: Option<PathBuf>,
     /// A tracing filter.
     pub log: String,
     /// For whom the log is written.
@@ -33,6 +42,16 @@ pub struct Config {
     pub otlp: Option<Otlp>,
     /// The proxies whose `x-forwarded-for` counts.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// How long something is kept; none is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptFor(pub Option<TimeDelta>);
+
+impl fmt::Display for KeptFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.map_or_else(|| "forever".to_owned(), lasting::written))
+    }
 }
 
 /// Where traces go, over OTLP with HTTP.

@@ -21,6 +21,7 @@ use std::{
 use anyhow::{Context, bail};
 use picloud_core::{keys::MasterKey, log::node};
 use picloud_ingress::admin;
+use picloud_projections::retention::Keep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -83,8 +84,9 @@ async fn serve(
     }
     let own = outside::forbidden(listeners.addresses(), [&database.pool.connect_options(), &database.direct]).await;
     let traces = Traces::new(config.otlp.as_ref());
+    let keep = Keep { runs: config.keep_runs.0, data: config.keep_data.0, archive: config.archive_dir.clone() };
     let platform =
-        Platform::start(database.pool.clone(), database.direct.clone(), master, own, traces.tracer()).await?;
+        Platform::start(database.pool.clone(), database.direct.clone(), master, own, traces.tracer(), keep).await?;
     let is_first_start = local_profile::settle(config, &platform).await?;
     // The tail may not have read yet what the first start has just written; without it the first key is not known.
     platform.setup.reached(platform.tail.position().max(platform.committer.head())).await;

@@ -20,6 +20,7 @@ use picloud_core::{
 };
 use picloud_ingress::auth::Auth;
 use picloud_projections::{
+    retention::{Keep, Retention},
     setup::LiveSetup,
     views::{Keeper, Views},
 };
@@ -62,6 +63,9 @@ const CLAIMS: [(&str, &str); 9] = [
     ("idle_in_transaction_session_timeout", "5s"),
 ];
 
+/// So long a view may take to come to the end of the log, before what it would lose goes.
+const VIEWS_WITHIN: Duration = Duration::from_secs(30);
+
 /// A node at work. Everything in it is shared; [`Platform::stop`] ends it in order.
 pub struct Platform {
     /// For whoever reads.
@@ -101,13 +105,14 @@ pub struct Platform {
     viewing: JoinHandle<()>,
     stop_viewing: CancellationToken,
     keeping_house: JoinHandle<()>,
+    letting_go: JoinHandle<()>,
     stop_keeping_house: CancellationToken,
 }
 
 impl Platform {
     /// Joins a node on a database whose schema is current. `direct` is for the committer and LISTEN, which need
     /// connections of their own; `own` addresses are what no script may call. What runs do is told to
-    /// `tracer`.
+    /// `tracer`; what happened is kept as long as `keep` says.
     ///
     /// # Errors
     /// When the database refuses, or the master key is not the one it was first started with.
@@ -117,6 +122,7 @@ impl Platform {
         master: MasterKey,
         own: Arc<[SocketAddr]>,
         tracer: Tracer,
+        keep: Keep,
     ) -> anyhow::Result<Self> {
         let keyring = Keyring::open(master, database.clone()).await?;
         let history = schema::history(&database).await.context("failed to ask for the log's history")?;
@@ -145,7 +151,7 @@ impl Platform {
             Committer::start(direct.clone(), node.epoch(), CommitterConfig::default(), appended, Some(handoff.clone()));
         let (sealer, seals) = Sealer::new(SealerParts {
             database: database.clone(),
-            direct,
+            direct: direct.clone(),
             committer: committer.clone(),
             tail: tail.clone(),
             reader: reader.clone(),
@@ -205,6 +211,17 @@ impl Platform {
             revoked: revoked.clone(),
         };
         let keeping_house = tokio::spawn(house.keep(stop_keeping_house.clone()));
+        let retention = Retention {
+            database: database.clone(),
+            direct,
+            committer: committer.clone(),
+            reader: reader.clone(),
+            views: views.clone(),
+            patience: VIEWS_WITHIN,
+            node,
+            keep,
+        };
+        let letting_go = tokio::spawn(retention.run(stop_keeping_house.clone()));
         info!(node.epoch = %node.epoch(), log.head = %head, cores = available_parallelism().map_or(0, usize::from), "Node is up");
         Ok(Self {
             database,
@@ -231,6 +248,7 @@ impl Platform {
             viewing,
             stop_viewing,
             keeping_house,
+            letting_go,
             stop_keeping_house,
         })
     }
@@ -270,6 +288,7 @@ impl Platform {
         self.stop_keeping_house.cancel();
         // It ends at once; there is nothing to say if it did not.
         let _ = self.keeping_house.await;
+        let _ = self.letting_go.await;
         if let Err(error) = self.node.retire(&self.database).await {
             warn!(%error, "Failed to give up this node's right to write: others will find it silent");
         }
