@@ -10,6 +10,7 @@
 //! - [`queues`] counts what waits behind gates.
 //! - [`retention`] lets go of what was kept for long enough.
 //! - [`scripts`] reads what is too much to keep in memory: versions and their sources.
+//! - [`state`] is made again from the log, and compared with what is read from.
 //! - [`travel`] tells how things were, from the log.
 //! - [`views`] follow the log for lists, searches and figures.
 
@@ -23,5 +24,6 @@ pub mod queues;
 pub mod retention;
 pub mod scripts;
 pub mod setup;
+pub mod state;
 pub mod travel;
 pub mod views;

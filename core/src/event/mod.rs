@@ -22,6 +22,7 @@ pub mod member;
 pub mod message;
 pub mod outbox;
 pub mod partition;
+pub mod projection;
 pub mod queue;
 pub mod route;
 pub mod script;
@@ -244,4 +245,5 @@ catalogue! {
     JobEnded(job::Ended) = "job.ended", Config;
     SessionOpened(session::Opened) = "session.opened", Run;
     SessionClosed(session::Closed) = "session.closed", Run;
+    ProjectionRebuilt(projection::Rebuilt) = "projection.rebuilt", Run;
 }

@@ -1,5 +1,7 @@
 //! One append: the arrays that a batch of commits becomes, and the call that sends them.
 
+mod again;
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};

@@ -196,7 +196,8 @@ pub(super) async fn fold(
         | Event::InvocationFailed(_)
         | Event::SealSealed(_)
         | Event::SessionOpened(_)
-        | Event::SessionClosed(_) => Ok(()),
+        | Event::SessionClosed(_)
+        | Event::ProjectionRebuilt(_) => Ok(()),
     }
 }
 

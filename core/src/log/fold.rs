@@ -201,7 +201,8 @@ impl<'a> Folded<'a> {
             | Event::OutboxResumed(_)
             | Event::SealSealed(_)
             | Event::SessionOpened(_)
-            | Event::SessionClosed(_) => {}
+            | Event::SessionClosed(_)
+            | Event::ProjectionRebuilt(_) => {}
         }
         Ok(())
     }

@@ -10,10 +10,12 @@
 mod alone;
 pub mod backup;
 mod batch;
+pub mod beside;
 mod broadcast;
 mod commit;
 mod committer;
 mod config;
+pub mod correct;
 mod fair;
 mod fold;
 mod handoff;

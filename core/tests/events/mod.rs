@@ -112,6 +112,7 @@ fn a_kind_never_changes_its_class() {
         ("job.ended", Class::Config),
         ("session.opened", Class::Run),
         ("session.closed", Class::Run),
+        ("projection.rebuilt", Class::Run),
         ("domain.claimed", Class::Config),
         ("domain.released", Class::Config),
         ("env.set", Class::Config),

@@ -36,8 +36,7 @@ impl LiveSetup {
     pub async fn start(pool: PgPool, tail: &Tail) -> Result<(Self, JoinHandle<()>), sqlx::Error> {
         let position = tail.position();
         let mut setup = Setup { position, ..Setup::default() };
-        let all = Changed { all: true, keys: true, accounts: true, outbox: true, ..Changed::default() };
-        reload(&pool, &mut setup, &all).await?;
+        reload(&pool, &mut setup, &Changed::all()).await?;
         let newest = Arc::new(ArcSwap::from_pointee(setup));
         let (told, reached) = watch::channel(position);
         let (change, changed) = watch::channel(position);
@@ -80,7 +79,15 @@ struct Changed {
 }
 
 impl Changed {
+    fn all() -> Self {
+        Self { all: true, keys: true, accounts: true, outbox: true, ..Self::default() }
+    }
+
     fn by(events: &[Recorded]) -> Self {
+        // What was read may not have followed from the log.
+        if events.iter().any(|recorded| matches!(recorded.event.event, Event::ProjectionRebuilt(_))) {
+            return Self::all();
+        }
         let mut changed = Self::default();
         for recorded in events.iter().filter(|recorded| recorded.event.event.class() == Class::Config) {
             match (&recorded.event.event, recorded.event.app) {

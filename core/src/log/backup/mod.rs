@@ -13,7 +13,7 @@ mod take;
 
 pub use found::found;
 pub use restore::{Restore, RestoreError, Restored, Step, can_restore};
-pub use tables::{LIVE_KEPT, LIVE_LEFT_OUT};
+pub use tables::{LIVE_KEPT, LIVE_LEFT_OUT, state_tables};
 pub use take::{BackupError, Progress, take};
 
 /// Of transactions that read or write everything: as text that means the same on every server, for as long as it takes.

@@ -141,6 +141,15 @@ pub(super) async fn beside_the_log(connection: &mut PgConnection) -> Result<Vec<
     Ok(in_order(found))
 }
 
+/// The tables of state, such that none refers to one that comes later.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn state_tables(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let sources = beside_the_log(connection).await?;
+    Ok(sources.iter().filter_map(|source| source.name.strip_prefix("state.").map(str::to_owned)).collect())
+}
+
 fn in_order(mut waiting: Vec<Found>) -> Vec<Source> {
     let (mut done, mut sources) = (HashSet::new(), Vec::new());
     while !waiting.is_empty() {
