@@ -64,6 +64,10 @@ async fn the_demo_deploys_all_examples_once_and_its_lines_work_as_they_stand() {
             let output = tokio::process::Command::from(shell).output().await.unwrap();
             assert!(output.status.success(), "{line}: {}", told(&output));
         }
+        // What all of them have done is in the log, whole: state and views follow from it.
+        let replayed = home.picloud(&["replay"]).await;
+        assert!(replayed.lines().count() > 25, "{replayed}");
+        assert!(replayed.lines().all(|line| line.ends_with("rows, the same")), "{replayed}");
         if round == 0 {
             let second = tokio::process::Command::from(self::command(&home, listen, admin)).output().await.unwrap();
             assert_eq!(second.status.code(), Some(1));

@@ -34,6 +34,7 @@ mod found;
 mod owed;
 mod people;
 mod plans;
+mod put_right;
 mod realtime;
 mod replayed;
 mod rights;

@@ -42,7 +42,7 @@ async fn a_view_that_was_broken_on_purpose_is_seen_and_mended_by_a_replay() {
     home.picloud(&["deploy", &shop]).await;
     greet(&service, 3).await;
     eventually("3 runs are counted", async || (counted(&home).await == 3).then_some(())).await;
-    let same = home.picloud(&["replay"]).await;
+    let same = home.picloud(&["replay", "--views"]).await;
     assert_eq!(same.lines().filter(|line| line.contains("the same")).count(), 5, "{same}");
 
     // Rows that do not follow from the log are shown, and replaced.
