@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::tables::Table;
 
-/// Rows that are written in one transaction: a moment's work. Whoever appends waits for it.
-pub(super) const AT_ONCE: usize = 2_000;
+/// Rows that are written in one transaction: a moment's work, also when they are large. Whoever appends waits for it.
+pub(super) const AT_ONCE: usize = 500;
 
 /// What is to be written to a table at once.
 #[derive(Debug)]

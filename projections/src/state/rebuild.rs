@@ -24,8 +24,14 @@ use super::{
 };
 use crate::{kv, views::rebuild::Progress};
 
-/// Events that are read and folded at once.
-const CHUNK: usize = 5_000;
+/// Events that are read and folded at once: at most so many,
+const CHUNK: usize = 4_000;
+
+/// and about as much as this, going by those before.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// The first, of which nothing is known.
+const FIRST: usize = 200;
 
 /// So near to the end of the log, the rest is taken in once it is known up to where.
 const NEAR: i64 = 2_000;
@@ -240,12 +246,12 @@ impl Builder {
     /// Folds the log up to where it nearly ends.
     async fn catch_up(&mut self, told: &mut impl FnMut(Progress)) -> Result<(), RebuildError> {
         let mut head = self.reader.head().await?;
-        let mut next = self.reader.range(Position::ZERO, head, CHUNK).await?;
+        let mut next = self.reader.range(Position::ZERO, head, FIRST).await?;
         while let Some(last) = next.last() {
-            let up_to = last.position;
+            let (up_to, chunk) = (last.position, chunk_after(&next));
             // What comes after is read while this is folded.
             let (following, ()) = try_join(
-                async { Ok::<_, RebuildError>(self.reader.range(up_to, head, CHUNK).await?) },
+                async { Ok::<_, RebuildError>(self.reader.range(up_to, head, chunk).await?) },
                 take(&mut self.beside, &mut self.swept, self.began, &next),
             )
             .await?;
@@ -253,7 +259,7 @@ impl Builder {
             if next.is_empty() {
                 let now = self.reader.head().await?;
                 if now.0 - head.0 > NEAR {
-                    next = self.reader.range(up_to, now, CHUNK).await?;
+                    next = self.reader.range(up_to, now, chunk).await?;
                 }
                 head = now;
             }
@@ -264,11 +270,13 @@ impl Builder {
 
     /// Folds what is missing up to a place.
     async fn reach(&mut self, position: Position) -> Result<(), RebuildError> {
+        let mut chunk = FIRST;
         while self.beside.position() < position {
-            let events = self.reader.range(self.beside.position(), position, CHUNK).await?;
+            let events = self.reader.range(self.beside.position(), position, chunk).await?;
             if events.is_empty() {
                 break;
             }
+            chunk = chunk_after(&events);
             take(&mut self.beside, &mut self.swept, self.began, &events).await?;
         }
         Ok(())
@@ -370,17 +378,34 @@ impl Builder {
             correction.give_up().await?;
             return Ok(None);
         }
+        let mended = match self.mend(&mut correction, part).await {
+            Ok(mended) if !mended.tables.is_empty() => mended,
+            // Given up now: the log is not kept from others until somebody looks at this connection again.
+            nothing => {
+                correction.give_up().await?;
+                return nothing.map(Some);
+            }
+        };
+        correction.commit(projection::Rebuilt::state(mended.tables.clone())).await?;
+        Ok(Some(mended))
+    }
+
+    async fn mend(
+        &mut self,
+        correction: &mut Correction<'_>,
+        part: &[(usize, Vec<String>)],
+    ) -> Result<Mended, RebuildError> {
         self.reach(correction.head()).await?;
         compare::prepare(correction.connection()).await?;
         let rows: Vec<(&Table, &[String])> = part.iter().map(|(n, keys)| (&self.tables[*n], &keys[..])).collect();
-        let mended = mend::mend(&mut correction, self.beside.pool(), &rows).await?;
-        if mended.tables.is_empty() {
-            correction.give_up().await?;
-        } else {
-            correction.commit(projection::Rebuilt::state(mended.tables.clone())).await?;
-        }
-        Ok(Some(mended))
+        Ok(mend::mend(correction, self.beside.pool(), &rows).await?)
     }
+}
+
+/// How many events to read next, when they are as large as these.
+fn chunk_after(events: &[Recorded]) -> usize {
+    let bytes: usize = events.iter().map(|recorded| recorded.event.data.len()).sum();
+    (CHUNK_BYTES / (bytes / events.len().max(1)).max(1)).clamp(1, CHUNK)
 }
 
 /// Folds events, and sweeps now and then, as the service does; nothing that it may not have swept.

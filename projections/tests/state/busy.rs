@@ -47,12 +47,9 @@ async fn what_is_written_meanwhile_is_no_difference_and_what_is_wrong_is_put_rig
     writer.commit(Some(app), vec![set("still", "1"), set("count", "0")]).await.unwrap();
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let replays = async {
-        for _ in 0..3 {
-            let before = done.load(Ordering::Relaxed);
-            let rebuilt = rebuild(&pool, &[], false, |_| {}).await.unwrap();
-            assert_eq!(differing(&rebuilt), [""; 0], "{rebuilt:?}");
-            assert!(done.load(Ordering::Relaxed) > before, "commits were made meanwhile");
-        }
+        let rebuilt = rebuild(&pool, &[], false, |_| {}).await.unwrap();
+        assert_eq!(differing(&rebuilt), [""; 0], "{rebuilt:?}");
+        assert!(done.load(Ordering::Relaxed) > 5, "commits were made meanwhile");
         // What goes on being counted is wrong by a hundred, until it is put right under whoever counts.
         for wrong in [
             "update state.kv set value = '2' where key = 'still'",

@@ -55,9 +55,9 @@ pub fn examples() -> Vec<Vec<Example>> {
 }
 
 /// What happens more often than the rest.
-const OFTEN: [(&str, usize); 14] = [
-    ("kv.set", 12),
-    ("kv.increased", 16),
+const OFTEN: [(&str, usize); 22] = [
+    ("kv.set", 24),
+    ("kv.increased", 30),
     ("kv.deleted", 4),
     ("invocation.started", 8),
     ("invocation.completed", 4),
@@ -70,6 +70,14 @@ const OFTEN: [(&str, usize); 14] = [
     ("script.deployed", 4),
     ("route.bound", 3),
     ("trigger.created", 4),
+    ("http_exception.allowed", 4),
+    ("env.set", 3),
+    ("member.granted", 4),
+    ("app.renamed", 3),
+    ("domain.claimed", 4),
+    ("topic.registered", 3),
+    ("api_key.minted", 3),
+    ("cron.fired", 4),
 ];
 
 /// A number a kind: how often it comes.
@@ -174,6 +182,8 @@ pub struct World {
     epoch: NodeEpoch,
     apps: Vec<(AppId, Things)>,
     instance: Things,
+    /// Kinds that have not had their turn: sooner or later each has.
+    deck: Vec<usize>,
     /// Apps that were deleted: some of what they had goes on for a while.
     gone: Vec<(AppId, Things)>,
     count: u32,
@@ -189,7 +199,8 @@ impl World {
     pub fn new(epoch: NodeEpoch) -> Self {
         let turns = weights().into_iter().enumerate().flat_map(|(kind, times)| std::iter::repeat_n(kind, times));
         let (examples, turns) = (examples(), turns.collect());
-        Self { examples, turns, epoch, apps: vec![], instance: Things::default(), gone: vec![], count: 0 }
+        let (apps, gone, deck) = (vec![], vec![], vec![]);
+        Self { examples, turns, epoch, apps, instance: Things::default(), deck, gone, count: 0 }
     }
 
     /// Things of an app that was just created.
@@ -241,9 +252,16 @@ impl World {
         self.apps[dice.below(self.apps.len())].0
     }
 
-    fn kind(&self, dice: &mut Dice) -> String {
+    fn kind(&mut self, dice: &mut Dice) -> String {
         loop {
-            let kind = &self.examples[self.turns[dice.below(self.turns.len())]][0].kind;
+            if self.deck.is_empty() {
+                self.deck = (0..self.examples.len()).collect();
+            }
+            let turn = match dice.below(5) {
+                0 | 1 => self.deck.swap_remove(dice.below(self.deck.len())),
+                _ => self.turns[dice.below(self.turns.len())],
+            };
+            let kind = &self.examples[turn][0].kind;
             // Apps come and go in their own way: none comes again.
             if kind != "app.created" && kind != "app.deleted" {
                 return kind.clone();
@@ -255,13 +273,23 @@ impl World {
         let examples = self.examples.iter().find(|examples| examples[0].kind == kind).unwrap();
         let mut data = examples[dice.below(examples.len())].data.clone();
         let named = NAMING.iter().find(|(naming, _)| *naming == kind).map(|(_, field)| *field);
-        if kind == "script.deployed" && dice.one_in(3) {
-            self.things(app).add("scr");
-        }
+        let fresh = (kind == "script.deployed" && dice.one_in(3)).then(|| self.things(app).add("scr"));
         self.fill(None, &mut data, app, named, dice);
         self.count += 1;
         match kind {
-            "script.deployed" => data["number"] = self.count.into(),
+            "script.deployed" => {
+                data["number"] = self.count.into();
+                if let Some(fresh) = fresh {
+                    data["script"] = fresh.into();
+                    data["name"] = format!("script-{}", self.count).into();
+                }
+            }
+            // The newest: of others something is said to run it.
+            "script.deleted" => {
+                if let Some(newest) = self.things(app).0.get("scr").and_then(|scripts| scripts.last()) {
+                    data["script"] = newest.clone().into();
+                }
+            }
             "invocation.started" => data["node"] = json!(self.epoch),
             "account.created" => data["email"] = format!("{}@example.com", self.count).into(),
             "api_key.minted" if app.is_none() => _ = data.as_object_mut().unwrap().remove("app"),
@@ -273,14 +301,19 @@ impl World {
                 }
             }
             "job.progressed" | "job.ended" => {
-                data["counts"] = json!({ "done": dice.below(2), "skipped": 0, "failed": dice.below(2) });
+                // As many as it has, or it is refused; what is gone would refuse nothing.
+                let is_gone = self.gone.iter().any(|(gone, _)| Some(*gone) == app);
+                let most = if is_gone { 1 } else { 2 };
+                data["counts"] = json!({ "done": dice.below(most), "skipped": 0, "failed": dice.below(most) });
             }
             "kv.set" => {
                 data["value"] = dice.of(&["0", "12", "-7", "\"x\"", "{\"z\":1}"]).parse().unwrap();
                 match dice.below(6) {
                     0 => data["expires_at"] = json!(Utc::now() + TimeDelta::seconds(3_600)),
                     1 => data["expires_at"] = json!(Utc::now() - TimeDelta::seconds(3_600)),
-                    2 => data["expires_at"] = json!(Utc::now() + TimeDelta::microseconds(dice.below(60_000) as i64)),
+                    2 | 3 => {
+                        data["expires_at"] = json!(Utc::now() + TimeDelta::microseconds(dice.below(20_000) as i64))
+                    }
                     _ => _ = data.as_object_mut().unwrap().remove("expires_at"),
                 }
             }
@@ -354,7 +387,7 @@ impl World {
             "host" => &["a.example.com", "b.example.com", "*.example.org"],
             "email" => &["ada@example.com", "bob@example.com", "eve@example.com"],
             // Others are of cryptography.
-            "key" if text.len() < 20 => &["a", "b", "c", "d/ü"],
+            "key" if text.len() < 20 => &["a", "b/ü"],
             "collection" => &["carts", "orders"],
             "path" => &["/a", "/b/:id"],
             "target" => &["nas.lan:5000", "192.168.0.0/24"],

@@ -41,9 +41,9 @@ async fn live(writer: &Writer, world: &mut World, dice: &mut Dice) -> usize {
         let callers = 1 + dice.below(6);
         let mut wanted = Vec::new();
         for _ in 0..callers {
-            wanted.push(match dice.below(60) {
+            wanted.push(match dice.below(120) {
                 0 if world.apps() > 1 => world.delete_app(dice),
-                1 | 2 if world.apps() < 4 => world.new_app(dice),
+                1..=4 if world.apps() < 4 => world.new_app(dice),
                 _ if world.apps() == 0 => world.new_app(dice),
                 _ => world.commit(dice),
             });

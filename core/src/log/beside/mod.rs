@@ -7,6 +7,8 @@
 mod database;
 mod stretch;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, pool::PoolConnection, postgres::Postgres};
 use uuid::Uuid;
@@ -17,7 +19,7 @@ use super::{
     config,
     schema::SchemaError,
 };
-use crate::id::{EventId, NodeEpoch};
+use crate::id::{AppId, EventId, NodeEpoch};
 use stretch::Stretch;
 
 /// Why state could not be made anew.
@@ -70,6 +72,8 @@ pub enum BesideError {
     },
 }
 
+const NOT_INCREASED: &str = "what is increased is no integer, or leaves the range of one";
+
 /// A database with nothing but the state that follows from the log up to a place. Dropped by [`Beside::drop`], or by the next
 /// that is made.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ pub struct Beside {
     folding: PoolConnection<Postgres>,
     writer: Writer,
     at: Position,
+    /// Apps that were deleted.
+    gone: HashSet<AppId>,
 }
 
 impl Beside {
@@ -111,7 +117,7 @@ impl Beside {
             .execute(&mut *folding)
             .await?;
         let writer = Writer { token, known: None, epoch, triggers: Some(Position::ZERO) };
-        Ok(Self { name, live: live.clone(), pool, folding, writer, at: Position::ZERO })
+        Ok(Self { name, live: live.clone(), pool, folding, writer, at: Position::ZERO, gone: HashSet::new() })
     }
 
     /// Connections to it. What they call `now()` is what [`Beside::stands_at`] said last.
@@ -149,11 +155,11 @@ impl Beside {
 
     /// Takes in as much of a stretch as can be at once; how many events it was.
     async fn fold_stretch(&mut self, stretch: &Stretch<'_>) -> Result<usize, BesideError> {
-        let (arrays, count) = Arrays::again(stretch.events.iter().map(|recorded| &*recorded.event));
+        let (arrays, count) = Arrays::again(stretch.events.iter().map(|recorded| &*recorded.event), &mut self.gone);
         let events = &stretch.events[..count];
         let Some(last) = events.last() else {
             let first = stretch.events.first().map_or(self.at, |recorded| recorded.position);
-            return Err(self.refused(first, "it increases what is no integer".to_owned()));
+            return Err(self.refused(first, NOT_INCREASED.to_owned()));
         };
         if !arrays.has_no_rows() {
             self.write(stretch, last.position, &arrays).await?;
@@ -183,7 +189,11 @@ impl Beside {
         self.writer.known = Some((before, stretch.at));
         match batch::append(&mut self.folding, &self.writer, false, arrays).await {
             Ok(Verdict::Committed { head, at }) if (head, at) == (before, stretch.at) => Ok(()),
-            Ok(verdict) => Err(self.refused(up_to, format!("it was taken as {verdict:?}"))),
+            Ok(Verdict::Refused(_) | Verdict::Crowded) => Err(self.refused(up_to, NOT_INCREASED.to_owned())),
+            // Of another place or time than it was told, or not at all: nobody else writes there.
+            Ok(
+                verdict @ (Verdict::Committed { .. } | Verdict::Behind { .. } | Verdict::Unmatched | Verdict::Revoked),
+            ) => Err(self.refused(up_to, format!("the database answers {verdict:?}"))),
             Err(error) => Err(self.failed(up_to, error)),
         }
     }
