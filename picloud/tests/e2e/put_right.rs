@@ -51,7 +51,7 @@ async fn state_that_was_changed_behind_the_service_is_named_and_put_right_while_
     for part in [
         "name=CURRENCY  value: the log says \"EUR\", the table has \"USD\"",
         "collection=kept key=b  {\"app_id\"",
-        "picloud replay --swap --table env --table kv",
+        "picloud replay --swap --table kv --table env",
     ] {
         assert!(differs.contains(part), "{part}: {differs}");
     }

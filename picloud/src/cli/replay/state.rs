@@ -19,12 +19,12 @@ fn text(one: &Rebuilt) -> String {
     let table = &one.table;
     let mut text = match &one.compared {
         Compared::Same { rows } => format!("{GOOD}✓{GOOD:#} {table:18} {} rows, the same", count(*rows)),
-        Compared::Different { only_table, only_log, changed, .. } => format!(
-            "{BAD}✗{BAD:#} {table:18} {} rows are not as the log says, {} do not follow from it, {} are missing",
-            count(*changed),
-            count(*only_table),
-            count(*only_log)
-        ),
+        Compared::Different { only_table, only_log, changed, .. } => {
+            let ways = [(changed, "with other values"), (only_table, "too many"), (only_log, "missing")];
+            let ways = ways.iter().filter(|(rows, _)| **rows > 0).map(|(rows, way)| format!("{} {way}", count(**rows)));
+            let differ = format!("{} rows differ", count(only_table + only_log + changed));
+            format!("{BAD}✗{BAD:#} {table:18} {differ}: {}", ways.collect::<Vec<_>>().join(", "))
+        }
     };
     if let Some(rows) = one.put_right {
         text += &format!("; {} put right", count(rows));
