@@ -144,6 +144,8 @@ ids! {
     DeadLetterId = "dl_", "a dead letter id";
     /// Work on many things at once.
     JobId = "job_", "a job id";
+    /// Something that somebody was, or is to be, told of.
+    AlertId = "alr_", "an alert id";
     /// One appended fact.
     EventId = "evt_", "an event id";
     /// A person's account.

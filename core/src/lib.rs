@@ -3,6 +3,7 @@
 //! The domain here is pure: no IO, no clock, no randomness; they come in as arguments. [`log`] is the one place that
 //! speaks to PostgreSQL.
 
+pub mod alert;
 pub mod backup;
 pub mod capability;
 pub mod causes;

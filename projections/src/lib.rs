@@ -1,6 +1,7 @@
 //! Read models folded from the log, and how to read them.
 //!
 //! - [`setup`] is how apps are set up, in memory: read once, then brought up to date by the tail.
+//! - [`alerts`] reads what channels were told, and what there is to tell them.
 //! - [`chain`] tells what follows from what.
 //! - [`cron`] tells up to when times were fired.
 //! - [`dead_letters`] reads what could not be done.
@@ -14,6 +15,7 @@
 //! - [`travel`] tells how things were, from the log.
 //! - [`views`] follow the log for lists, searches and figures.
 
+pub mod alerts;
 pub mod chain;
 pub mod cron;
 pub mod dead_letters;

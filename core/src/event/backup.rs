@@ -24,6 +24,28 @@ impl Taken {
     }
 }
 
+/// A backup was begun and came to no end: there is no file, or one that a restore refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Why.
+    pub error: String,
+}
+
+impl Failed {
+    /// The longest reason, in characters: a line, not a report.
+    const MAX_CHARS: usize = 500;
+
+    /// For this reason.
+    #[must_use]
+    pub fn because(error: &str) -> Self {
+        Self { error: error.chars().take(Self::MAX_CHARS).collect() }
+    }
+
+    pub(super) fn subject(&self) -> String {
+        "backup".to_owned()
+    }
+}
+
 /// The instance was restored from a backup: a new life of the log begins with this event. What happened in the life before
 /// after the backup's last event is not in this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,8 @@
 //! An [`Event`] says what happened; the envelope around it ([`crate::log::Recorded`]) says when, where and by whom.
 
 pub mod account;
+pub mod alert;
+pub mod alert_channel;
 pub mod api_key;
 pub mod app;
 pub mod backup;
@@ -177,6 +179,14 @@ catalogue! {
     AccountRecoveryCodeUsed(account::RecoveryCodeUsed) = "account.recovery_code_used", Config;
     AccountDeactivated(account::Deactivated) = "account.deactivated", Config;
     AccountReactivated(account::Reactivated) = "account.reactivated", Config;
+    AlertChannelSet(alert_channel::Set) = "alert_channel.set", Config;
+    AlertChannelRemoved(alert_channel::Removed) = "alert_channel.removed", Config;
+    AlertRaised(alert::Raised) = "alert.raised", Config;
+    AlertRecovered(alert::Recovered) = "alert.recovered", Config;
+    AlertRescheduled(alert::Rescheduled) = "alert.rescheduled", Config;
+    AlertDelivered(alert::Delivered) = "alert.delivered", Config;
+    AlertFailed(alert::Failed) = "alert.failed", Config;
+    BackupFailed(backup::Failed) = "backup.failed", Config;
     BackupTaken(backup::Taken) = "backup.taken", Config;
     BackupRestored(backup::Restored) = "backup.restored", Config;
     MemberGranted(member::Granted) = "member.granted", Config;

@@ -12,6 +12,8 @@ mod master;
 mod master_file;
 mod topic_key;
 mod topic_keys;
+mod webhook;
+mod webhooks;
 mod wrapped;
 
 pub use apart::ApartError;
@@ -21,3 +23,5 @@ pub use keyring::{Keyring, KeyringError};
 pub use master::MasterKey;
 pub use master_file::MasterKeyError;
 pub use topic_key::{Grant, InvalidToken, TopicKey};
+pub use webhook::{InvalidWebhook, SigningSecret, Webhook};
+pub use webhooks::sweep_webhooks;

@@ -155,6 +155,7 @@ impl<'a> Arrays<'a> {
                 // Checked beside the call, by the transaction that folds configuration.
                 Read::Config { .. }
                 | Read::DeadLetter { .. }
+                | Read::Alert { .. }
                 | Read::Cron { .. }
                 | Read::Owed { .. }
                 | Read::Lane { .. }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Broadcast, Position};
 use crate::{
+    alert::Condition,
     event::{Actor, Event},
     id::{AppId, DeadLetterId, EventId, InvocationId, NodeEpoch, OutboxId, TriggerId},
 };
@@ -185,6 +186,17 @@ pub enum Read {
         app: Option<AppId>,
         /// The head when it was looked at, or before.
         as_of: Position,
+    },
+    /// The last alert of a matter on a channel: the position that last changed it, [`Position::ZERO`] when there was none.
+    Alert {
+        /// The name of the channel.
+        channel: String,
+        /// Of what kind the matter is,
+        condition: Condition,
+        /// and what it is about.
+        subject: String,
+        /// What was seen.
+        version: Position,
     },
     /// The last seal of the log.
     LastSeal {

@@ -5,6 +5,7 @@
 //! event makes of them is said there, once.
 
 mod accounts;
+mod alerts;
 mod dead_letters;
 mod http_exceptions;
 mod jobs;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use super::{NewEvent, Position, Read};
 use crate::{
     event::{Event, api_key, app, cron, dead_letter, domain, env, route, script, trigger},
+    event::{Event, alert, api_key, app, dead_letter, domain, env, route, script, trigger},
     id::AppId,
 };
 
@@ -37,6 +39,12 @@ pub(super) async fn is_fresh(
             Read::Config { app, as_of } => (app, as_of),
             Read::Cron { trigger, version } => {
                 if triggers::decided(&mut *connection, *trigger).await? != *version {
+                    return Ok(false);
+                }
+                continue;
+            }
+            Read::Alert { channel, condition, subject, version } => {
+                if alerts::version(&mut *connection, channel, *condition, subject).await? != *version {
                     return Ok(false);
                 }
                 continue;
@@ -60,6 +68,7 @@ pub(super) async fn is_fresh(
                 where position > $1 and position <= $2 and app_id is not distinct from $3
                     -- Kept like configuration, but nothing is set up differently by them.
                     and kind not like 'dead\_letter.%' and kind not like 'job.%' and kind not like 'seal.%'
+                    and kind not like 'alert.%'
             ) as "changed!""#,
             as_of.0,
             head.0,
@@ -170,6 +179,18 @@ pub(super) async fn fold(
         Event::PartitionArchived(event) => partitions::archived(connection, event).await,
         Event::OutboxPaused(event) => outbox::paused(connection, event, position, at).await,
         Event::OutboxResumed(_) => outbox::resumed(connection, position, at).await,
+        Event::AlertChannelSet(event) => alerts::channel_set(connection, event, position, at).await,
+        Event::AlertChannelRemoved(event) => alerts::channel_removed(connection, event).await,
+        Event::AlertRaised(event) => alerts::raised(connection, new, event, position, at).await,
+        Event::AlertRecovered(event) => alerts::recovered(connection, event, position, at).await,
+        Event::AlertRescheduled(event) => alerts::rescheduled(connection, event, position).await,
+        Event::AlertDelivered(alert::Delivered { alert, notice, .. }) => {
+            alerts::told(connection, *alert, *notice, None, position, at).await
+        }
+        Event::AlertFailed(alert::Failed { alert, notice, error, .. }) => {
+            alerts::told(connection, *alert, *notice, Some(error), position, at).await
+        }
+        Event::BackupFailed(event) => alerts::backup_failed(connection, event, position, at).await,
         Event::JobStarted(event) => jobs::started(connection, new, event, position, at).await,
         Event::JobProgressed(event) => jobs::progressed(connection, event, position, at).await,
         Event::JobCancellationRequested(event) => jobs::to_be_cancelled(connection, new, event, position).await,

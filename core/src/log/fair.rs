@@ -61,6 +61,7 @@ impl Pending {
                         | Read::Cron { .. }
                         | Read::Owed { .. }
                         | Read::Lane { .. }
+                        | Read::Alert { .. }
                         | Read::LastSeal { .. }
                 )
             })

@@ -20,6 +20,7 @@ pub(super) fn stale_in_memory(part: &[Pending], recent: &Recent) -> Vec<Refusal>
             Read::KvRange { .. } => written.iter().any(|(app, collection, key)| covers(read, *app, collection, key)),
             Read::Config { .. }
             | Read::DeadLetter { .. }
+            | Read::Alert { .. }
             | Read::Cron { .. }
             | Read::Owed { .. }
             | Read::Lane { .. }

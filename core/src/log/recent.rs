@@ -114,6 +114,7 @@ impl Recent {
             // Decided in the transaction that folds configuration.
             Read::Config { .. }
             | Read::DeadLetter { .. }
+            | Read::Alert { .. }
             | Read::Cron { .. }
             | Read::Owed { .. }
             | Read::Lane { .. }
@@ -135,6 +136,7 @@ pub(super) fn covers(read: &Read, app: AppId, collection: &str, key: &str) -> bo
         Read::Kv { .. }
         | Read::Config { .. }
         | Read::DeadLetter { .. }
+        | Read::Alert { .. }
         | Read::Cron { .. }
         | Read::Owed { .. }
         | Read::Lane { .. }

@@ -49,6 +49,14 @@ fn every_kind_has_an_example() {
 #[test]
 fn a_kind_never_changes_its_class() {
     let pinned = [
+        ("alert_channel.set", Class::Config),
+        ("alert_channel.removed", Class::Config),
+        ("alert.raised", Class::Config),
+        ("alert.recovered", Class::Config),
+        ("alert.rescheduled", Class::Config),
+        ("alert.delivered", Class::Config),
+        ("alert.failed", Class::Config),
+        ("backup.failed", Class::Config),
         ("seal.sealed", Class::Config),
         ("script.paused", Class::Config),
         ("script.resumed", Class::Config),

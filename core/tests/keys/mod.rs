@@ -2,6 +2,7 @@
 
 mod erase;
 mod rotate;
+mod webhooks;
 
 use std::path::Path;
 

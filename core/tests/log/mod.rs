@@ -1,5 +1,6 @@
 //! The log on a real database.
 
+mod alerts;
 mod append;
 mod backpressure;
 mod backup;

@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tracing::warn;
 
 use super::{
-    Setup, accounts,
+    Setup, accounts, alert_channels,
     load::{self, Which},
     outbox,
 };
@@ -37,6 +37,9 @@ impl LiveSetup {
         let position = tail.position();
         let mut setup = Setup { position, ..Setup::default() };
         reload(&pool, &mut setup, &Changed::all()).await?;
+        let all =
+            Changed { all: true, keys: true, accounts: true, outbox: true, alert_channels: true, ..Changed::default() };
+        reload(&pool, &mut setup, &all).await?;
         let newest = Arc::new(ArcSwap::from_pointee(setup));
         let (told, reached) = watch::channel(position);
         let (change, changed) = watch::channel(position);
@@ -75,6 +78,7 @@ struct Changed {
     accounts: bool,
     /// Whether what is owed may run.
     outbox: bool,
+    alert_channels: bool,
     apps: HashSet<AppId>,
 }
 
@@ -113,9 +117,13 @@ impl Changed {
                     changed.accounts |=
                         is_deleted || matches!(event, Event::MemberGranted(_) | Event::MemberRemoved(_));
                 }
-                (Event::MasterKeyRotated(_) | Event::BackupTaken(_) | Event::BackupRestored(_), None) => {
+                (Event::MasterKeyRotated(_), None)
+                | (Event::BackupTaken(_) | Event::BackupFailed(_) | Event::BackupRestored(_), None)
+                | (Event::AlertRaised(_) | Event::AlertRecovered(_), None)
+                | (Event::AlertRescheduled(_) | Event::AlertDelivered(_) | Event::AlertFailed(_), None) => {
                     changed.besides = true;
                 }
+                (Event::AlertChannelSet(_) | Event::AlertChannelRemoved(_), None) => changed.alert_channels = true,
                 (Event::OutboxPaused(_) | Event::OutboxResumed(_), None) => changed.outbox = true,
                 // All that is left of the instance's own is people.
                 (_, None) => changed.accounts = true,
@@ -125,7 +133,13 @@ impl Changed {
     }
 
     fn is_empty(&self) -> bool {
-        !self.all && !self.besides && !self.keys && !self.accounts && !self.outbox && self.apps.is_empty()
+        !self.all
+            && !self.besides
+            && !self.keys
+            && !self.accounts
+            && !self.outbox
+            && !self.alert_channels
+            && self.apps.is_empty()
     }
 }
 
@@ -147,6 +161,7 @@ async fn follow(
                 pending.keys |= changed.keys;
                 pending.accounts |= changed.accounts;
                 pending.outbox |= changed.outbox;
+                pending.alert_channels |= changed.alert_channels;
                 pending.apps.extend(changed.apps);
             }
             Ok(None) => return,
@@ -207,6 +222,9 @@ async fn reload(pool: &PgPool, setup: &mut Setup, changed: &Changed) -> Result<(
     }
     if changed.outbox {
         setup.outbox = outbox::load(&mut transaction).await?;
+    }
+    if changed.alert_channels {
+        setup.alert_channels = Arc::new(alert_channels::load(&mut transaction).await?);
     }
     transaction.commit().await
 }

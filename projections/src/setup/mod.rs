@@ -4,6 +4,7 @@
 //! that app's part anew, the others are shared with the picture before.
 
 mod accounts;
+mod alert_channels;
 mod http_exceptions;
 mod live;
 mod load;
@@ -31,6 +32,7 @@ use picloud_core::{
 };
 
 pub use accounts::{Account, Link, Totp};
+pub use alert_channels::{AlertChannel, AlertChannels};
 pub use live::LiveSetup;
 pub use outbox::OutboxPause;
 pub use picloud_core::state::{route::Route, trigger::Trigger};
@@ -52,6 +54,8 @@ pub struct Setup {
     pub former_slugs: HashMap<String, AppId>,
     /// Whether what is owed may run.
     pub outbox: OutboxPause,
+    /// Who is told when something is wrong.
+    pub alert_channels: Arc<AlertChannels>,
 }
 
 /// An app and all that belongs to it.

@@ -351,6 +351,7 @@ fn keys(turns: &Turns, reads: &[Read]) -> HashSet<Key> {
         }
         Read::Config { .. }
         | Read::DeadLetter { .. }
+        | Read::Alert { .. }
         | Read::Cron { .. }
         | Read::Owed { .. }
         | Read::Lane { .. }

@@ -147,6 +147,11 @@ impl Inner {
                 self.letters.get(dead_letter).is_some_and(|letter| letter.position == *version)
             }
             Read::Config { .. } | Read::Cron { .. } | Read::Owed { .. } | Read::Lane { .. } | Read::LastSeal { .. } => {
+            Read::Alert { .. }
+            | Read::Config { .. }
+            | Read::Cron { .. }
+            | Read::Owed { .. }
+            | Read::LastSeal { .. } => {
                 panic!("no run reads this")
             }
         }

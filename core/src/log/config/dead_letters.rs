@@ -20,6 +20,7 @@ pub(super) async fn are_unchanged(connection: &mut PgConnection, reads: &[Read])
         Read::Kv { .. }
         | Read::KvRange { .. }
         | Read::Config { .. }
+        | Read::Alert { .. }
         | Read::Cron { .. }
         | Read::Owed { .. }
         | Read::Lane { .. }
