@@ -1,5 +1,6 @@
-//! Runs scripts.
+//! Runs scripts, and does what else is to be done behind requests.
 
+pub mod alerts;
 pub mod effects;
 pub mod http;
 mod invoked;

@@ -60,6 +60,29 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// What nobody is ever to be sent to, whoever names it: here machines of a cloud ask for their credentials, or it is nobody's.
+const NEVER_V4: [Ipv4Net; 4] = [
+    v4(100, 100, 100, 200, 32), // the metadata of a cloud
+    v4(168, 63, 129, 16, 32),   // another's
+    v4(169, 254, 0, 0, 16),     // link-local; the metadata of most clouds
+    v4(224, 0, 0, 0, 3),        // multicast, reserved, broadcast
+];
+
+/// The same of IPv6.
+const NEVER_V6: [Ipv6Net; 3] = [
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), // the metadata of a cloud
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),          // link-local
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),           // multicast
+];
+
+/// Whether an address is one that also an operator's own addresses may not lead to.
+pub(super) fn is_never_called(address: IpAddr) -> bool {
+    match plain(address) {
+        IpAddr::V4(address) => NEVER_V4.iter().any(|never| never.contains(&address)),
+        IpAddr::V6(address) => NEVER_V6.iter().any(|never| never.contains(&address)),
+    }
+}
+
 /// The address that is reached: the embedded one where there is one, and the loopback for the unspecified one, which
 /// systems take it for.
 pub(super) fn plain(address: IpAddr) -> IpAddr {

@@ -10,7 +10,9 @@ use reqwest::{Response, header::HeaderMap, redirect::Policy};
 use tokio::time::timeout;
 use url::{Host, Url};
 
-use super::{Answer, Exception, Failure, Request, Resolver, guard::Guard, redirect, resolve::Checked, tls};
+use super::{
+    Answer, Exception, Failure, OperatorClient, Request, Resolver, guard::Guard, redirect, resolve::Checked, tls,
+};
 
 /// How often one call is redirected at most.
 pub(super) const MAX_REDIRECTS: usize = 5;
@@ -66,6 +68,12 @@ impl Client {
     pub fn new(settings: Settings) -> Self {
         let clients = Mutex::new(LruCache::new(CLIENTS));
         Self { inner: Arc::new(Inner { settings, tls: tls::config(), clients }) }
+    }
+
+    /// A client for addresses that operators have named, with the same certificates and names.
+    #[must_use]
+    pub fn for_operators(&self) -> OperatorClient {
+        OperatorClient::new(self.inner.tls.clone(), Arc::clone(&self.inner.settings.resolver))
     }
 
     /// Makes a call for a script of an app, following redirects, and reads the answer whole. Dropping the future gives it

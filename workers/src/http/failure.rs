@@ -17,6 +17,9 @@ pub enum Failure {
     /// The address, or all that the name leads to, is not public.
     #[error("`{0}` is not on the public internet, and this app has no exception for it")]
     NotPublic(String),
+    /// It is link-local, where clouds hand out credentials, or nobody's: nobody may name it.
+    #[error("`{0}` is a link-local address or one of a cloud's metadata: nothing is sent there")]
+    NeverCalled(String),
     /// It is the platform's own, whatever exceptions there are.
     #[error("`{0}` is the platform's own address, which scripts cannot call")]
     OwnAddress(String),

@@ -5,6 +5,7 @@
 mod bounds;
 mod calls;
 mod guarded;
+mod operators;
 mod redirects;
 #[path = "../server/mod.rs"]
 mod server;

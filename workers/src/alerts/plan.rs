@@ -1,0 +1,123 @@
+//! From what was seen and what was told to what is to be said. Pure.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use picloud_core::{
+    alert::{Condition, Matter, Verdict, decide},
+    event::{
+        Event,
+        alert::{Raised, Recovered},
+    },
+    id::AlertId,
+    log::{Position, Read},
+};
+use picloud_projections::{
+    alerts::{Asked, Told},
+    setup::AlertChannel,
+};
+
+/// What was told last, by whom and about what.
+pub(super) struct Book<'t> {
+    told: HashMap<(&'t str, Condition, &'t str), &'t Told>,
+    channels: &'t [Arc<AlertChannel>],
+    now: DateTime<Utc>,
+}
+
+/// What is to be said, and when to look again.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Each with what it was decided on.
+    pub events: Vec<(Event, Read)>,
+    /// Something is held back until then.
+    pub next: Option<DateTime<Utc>>,
+}
+
+impl<'t> Book<'t> {
+    /// Of channels that are enabled.
+    pub fn new(told: &'t [Told], channels: &'t [Arc<AlertChannel>], now: DateTime<Utc>) -> Self {
+        let told = told.iter().map(|told| ((&*told.channel, told.condition, &*told.subject), told));
+        Self { told: told.collect(), channels, now }
+    }
+
+    /// Raises what lasts, and ends what is over. Whether something is over that is not among `seen`, only some know.
+    pub fn lasting(&self, seen: &[Matter], knows: impl Fn(Condition, &str) -> bool, plan: &mut Plan) {
+        for channel in self.channels {
+            for matter in seen {
+                self.happens(channel, matter, plan);
+            }
+        }
+        for told in self.told.values() {
+            let Some(channel) = self.channels.iter().find(|channel| channel.name == told.channel) else { continue };
+            let is_seen = seen.iter().any(|seen| seen.condition() == told.condition && seen.subject() == told.subject);
+            if is_seen || !knows(told.condition, &told.subject) {
+                continue;
+            }
+            let verdict = decide(told.condition, false, Some(&told.last()), channel.cooldown_s, self.now);
+            if verdict == Verdict::Recover {
+                let Told { alert, condition, .. } = **told;
+                let recovered = Recovered { alert, channel: channel.name.clone(), condition };
+                plan.events.push((recovered.into(), self.read(&channel.name, told.condition, &told.subject)));
+            }
+        }
+    }
+
+    /// Raises a matter on a channel, if that is to hear of it now.
+    pub fn happens(&self, channel: &AlertChannel, matter: &Matter, plan: &mut Plan) {
+        let (condition, subject) = (matter.condition(), matter.subject());
+        match self.verdict(channel, condition, &subject) {
+            Verdict::Raise => {
+                let raised =
+                    Raised { alert: AlertId::generate(), channel: channel.name.clone(), matter: matter.clone() };
+                plan.events.push((raised.into(), self.read(&channel.name, condition, &subject)));
+            }
+            Verdict::NotBefore(at) => plan.look_again(at),
+            Verdict::Nothing | Verdict::Recover => {}
+        }
+    }
+
+    /// Which channels may be told of letters of these apps now, and since when they were told of none.
+    pub fn may_hear_of_letters(&self, apps: &[picloud_core::id::AppId], plan: &mut Plan) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for channel in self.channels {
+            for app in apps {
+                let subject = app.to_string();
+                match self.verdict(channel, Condition::DeadLetter, &subject) {
+                    Verdict::Raise => {
+                        let since = self.since(channel, Condition::DeadLetter, &subject);
+                        asked.push(Asked { channel: channel.name.clone(), app: *app, since });
+                    }
+                    Verdict::NotBefore(at) => plan.look_again(at),
+                    Verdict::Nothing | Verdict::Recover => {}
+                }
+            }
+        }
+        asked
+    }
+
+    /// Up to when a channel was told what happened: what was before there was such a channel is nothing new.
+    pub fn since(&self, channel: &AlertChannel, condition: Condition, subject: &str) -> DateTime<Utc> {
+        let told = self.told.get(&(&*channel.name, condition, subject));
+        told.map_or(channel.created_at, |told| told.told_up_to.max(channel.created_at))
+    }
+
+    fn verdict(&self, channel: &AlertChannel, condition: Condition, subject: &str) -> Verdict {
+        if !channel.hears_of(condition) {
+            return Verdict::Nothing;
+        }
+        let last = self.told.get(&(&*channel.name, condition, subject)).map(|told| told.last());
+        decide(condition, true, last.as_ref(), channel.cooldown_s, self.now)
+    }
+
+    fn read(&self, channel: &str, condition: Condition, subject: &str) -> Read {
+        let version = self.told.get(&(channel, condition, subject)).map_or(Position::ZERO, |told| told.position);
+        Read::Alert { channel: channel.to_owned(), condition, subject: subject.to_owned(), version }
+    }
+}
+
+impl Plan {
+    /// At this time, or before.
+    pub fn look_again(&mut self, at: DateTime<Utc>) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
