@@ -1,11 +1,16 @@
 //! The database of an instance, for commands that work on it themselves, whether its service runs or not.
 
 use anyhow::{Context, bail, ensure};
-use picloud_core::keys::{Keyring, MasterKey};
+use picloud_core::{
+    event::{Actor, Event},
+    keys::{Keyring, MasterKey},
+    log::{Commit, Committer, CommitterConfig, NewEvent, Node},
+};
 use sqlx::{
     PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::sync::mpsc;
 
 use crate::{
     config::{self, Config},
@@ -102,6 +107,25 @@ impl Direct {
         }
         let master = MasterKey::load_or_make(&config.master_key_file)?;
         Ok(Some(Keyring::open(master, self.pool.clone()).await?))
+    }
+
+    /// Appends an event of the instance's own, in nobody's name: as a node that lives for no longer than that.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub async fn append(&self, event: impl Into<Event> + Send) -> anyhow::Result<()> {
+        let event = NewEvent::new(None, &Actor::SYSTEM, event);
+        let options = (*self.pool.connect_options()).clone();
+        let node = Node::register(&self.pool, "command line", env!("CARGO_PKG_VERSION")).await?;
+        // Nobody follows the log here.
+        let (appended, _) = mpsc::unbounded_channel();
+        let (committer, task) = Committer::start(options, node.epoch(), CommitterConfig::default(), appended, None);
+        let committed = committer.commit(Commit::new(node.authority(), vec![event])).await;
+        committer.close();
+        let _ = task.await;
+        node.retire(&self.pool).await?;
+        committed?;
+        Ok(())
     }
 
     /// Ends the connections, and the server if it was brought up for this.

@@ -11,7 +11,7 @@ use picloud_core::{
     backup::Manifest,
     capability::Capability,
     causes::with_causes,
-    event::backup::Taken,
+    event::backup::{Failed, Taken},
     log::backup::{BackupError, take},
 };
 use sqlx::{Connection as _, PgConnection};
@@ -51,6 +51,7 @@ pub(super) async fn stream(State(plane): State<Plane>, caller: Caller) -> Result
             }
             Err(error) => {
                 warn!(error = with_causes(&error), "Failed to take a backup");
+                plane.note_failure(&caller, &error).await;
                 Err(error)
             }
         };
@@ -91,6 +92,17 @@ fn disposition(now: DateTime<Utc>) -> HeaderValue {
 }
 
 impl super::AdminPlane {
+    /// Says in the log that there is no backup, for whoever relies on there being one. That another is under way is none.
+    async fn note_failure(&self, caller: &Caller, error: &BackupError) {
+        if matches!(error, BackupError::UnderWay) {
+            return;
+        }
+        let failed = Failed::because(&with_causes(error));
+        if self.append(caller, None, vec![failed.into()], Vec::new()).await.is_err() {
+            warn!("The log does not say that a backup failed: it could not be written");
+        }
+    }
+
     /// Says in the log who has taken everything, and when.
     async fn note(&self, caller: &Caller, manifest: &Manifest, bytes: u64) {
         let taken =

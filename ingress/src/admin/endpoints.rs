@@ -10,8 +10,8 @@ use axum::{
 use picloud_core::capability::Capability;
 
 use super::{
-    Plane, access, account, accounts, activity, api_keys, apps, backup, certificates, dead_letters, deploy, domains,
-    env, errors, events, http_exceptions, instance, invocations, jobs, kv, logs, members, metrics, node,
+    Plane, access, account, accounts, activity, alerts, api_keys, apps, backup, certificates, dead_letters, deploy,
+    domains, env, errors, events, http_exceptions, instance, invocations, jobs, kv, logs, members, metrics, node,
     openapi::{
         self,
         contract::{self, Contract},
@@ -187,6 +187,18 @@ endpoints! {
     GET "/api/v1/admin/seals/last", Instance(InstanceReadLog), seals::last, or 404;
     /// Lists the views that lists are read from, and how far they follow the log.
     GET "/api/v1/admin/views", Instance(InstanceReadLog), views::list;
+
+    /// Lists who is told when something is wrong with the instance.
+    GET "/api/v1/admin/alerts", Instance(InstanceReadLog), alerts::list;
+    /// Shows an alert channel.
+    GET "/api/v1/admin/alerts/{channel}", Instance(InstanceReadLog), alerts::show, or 404;
+    /// Says where alerts go, and which.
+    /// The address is secret: it is not shown again. The secret that messages are signed with is shown when it is made.
+    PUT "/api/v1/admin/alerts/{channel}", Instance(InstanceManageSettings), alerts::set => 200 | 201, or 409;
+    /// Removes an alert channel.
+    DELETE "/api/v1/admin/alerts/{channel}", Instance(InstanceManageSettings), alerts::remove, or 404;
+    /// Sends a test to an alert channel and tells what its receiver said.
+    POST "/api/v1/admin/alerts/{channel}/test", Instance(InstanceManageSettings), alerts::test, or 404 | 409;
 
     /// Copies the whole instance, as of one moment, into one file.
     /// Needs `InstanceReadLog`, too. A body that breaks off is no backup; 409: another one is being taken.

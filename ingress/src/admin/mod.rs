@@ -12,6 +12,7 @@ mod access;
 mod account;
 mod accounts;
 mod activity;
+mod alerts;
 mod api_keys;
 mod apps;
 mod backup;
@@ -72,6 +73,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, Method, Uri, header};
 use picloud_core::{
+    alert::Courier,
     id::HistoryId,
     keys::Keyring,
     limits::Limits,
@@ -120,6 +122,8 @@ pub struct AdminPlane {
     pub invoker: Arc<dyn Invoker>,
     /// Runs recorded runs again.
     pub replayer: Arc<dyn Replayer>,
+    /// Tells alert channels.
+    pub courier: Arc<dyn Courier>,
     /// The most that a script's limits may be.
     pub ceiling: Limits,
     /// Where the planes are reached.

@@ -49,3 +49,29 @@ async fn a_backup_is_streamed_whole_to_who_may_see_and_change_everything(pool: P
     other.rollback().await.expect("let go");
     world.stop().await;
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn that_a_backup_failed_is_in_the_log_and_that_another_is_under_way_is_not(pool: PgPool) {
+    let world = World::start(pool).await;
+    let mut other = world.plane.pool.begin().await.expect("a transaction");
+    sqlx::query("select pg_advisory_xact_lock(hashtextextended('picloud backup', 0))")
+        .execute(&mut *other)
+        .await
+        .expect("locked");
+    world.owner.get(BACKUP).await.problem(409);
+    other.rollback().await.expect("let go");
+
+    sqlx::query(
+        "update _sqlx_migrations set version = 999999 where version = (select max(version) from _sqlx_migrations)",
+    )
+    .execute(&world.plane.pool)
+    .await
+    .expect("a newer database");
+    world.owner.get(BACKUP).await.problem(500);
+    let events = world.owner.get("/api/v1/admin/events?kind=backup.failed").await.is(200);
+    assert_eq!(each(&events, "type"), ["backup.failed"], "{events}");
+    let said = &events["items"][0];
+    assert!(said["data"]["error"].as_str().is_some_and(|error| error.contains("schema version 999999")), "{said}");
+    assert!(said["actor"].as_str().is_some_and(|actor| actor.starts_with("key_")), "{said}");
+    world.stop().await;
+}

@@ -11,9 +11,10 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use picloud_core::{
+    alert::{Answered, Courier, NoAddress},
     capability::Capability,
     event::FailureReason,
-    id::{AppId, InvocationId, ScriptId, VersionId},
+    id::{AppId, InvocationId, ScriptId, SecretId, VersionId},
     keys::{Keyring, MasterKey},
     limits::Limits,
     log::{Committer, CommitterConfig, Node, Tail, read::Reader, schema},
@@ -108,6 +109,7 @@ impl World {
             history: schema::history(&pool).await.expect("a history"),
             invoker: Arc::new(Scripts { calls: Arc::clone(&calls) }),
             replayer: Arc::new(Scripts { calls: Arc::clone(&calls) }),
+            courier: Arc::new(Deaf),
             ceiling: Limits::CEILING,
             urls: Urls { public: "http://127.0.0.1:8080".to_owned(), admin: "http://127.0.0.1:8081".to_owned() },
             versions: Versions { product: "1.2.3", sdk: "1", api: "v1", schema: 4 },
@@ -166,6 +168,16 @@ impl World {
         self.plane.committer.close();
         self.committer.await.expect("the committer ends");
         self.tail.await.expect("the tail ends");
+    }
+}
+
+/// A receiver that does not want to hear of anything.
+struct Deaf;
+
+impl Courier for Deaf {
+    fn test(&self, _channel: String, _secret: SecretId) -> BoxFuture<'static, Result<Answered, NoAddress>> {
+        let error = Some("it answered 410".to_owned());
+        async { Ok(Answered { status: Some(410), error, said: "go away".to_owned() }) }.boxed()
     }
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::path;
 pub use super::{
+    alerts::Alerts,
     backtest::Backtest,
     backup::Backup,
     dead_letters::{DeadLetters, Outbox},
@@ -144,6 +145,9 @@ pub enum Command {
     /// The key that all other keys are encrypted with
     #[command(subcommand)]
     MasterKey(MasterKey),
+    /// Who is told when something is wrong with the instance
+    #[command(subcommand)]
+    Alerts(Alerts),
     /// Write the whole instance to a file, as of one moment
     Backup(Backup),
     /// Make an instance of a backup

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, BufReader, IsTerminal as _, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -13,12 +14,14 @@ use clap::Args;
 use indicatif::HumanBytes;
 use picloud_core::{
     backup::{Manifest, Part, Reader},
-    log::backup::take,
+    event::backup::Failed,
+    keys::Keyring,
+    log::backup::{BackupError, take},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-use tokio::{signal, sync::mpsc};
+use tokio::{signal, sync::mpsc, time::timeout};
 
 use super::{
     Output,
@@ -31,6 +34,9 @@ use crate::{config, direct::Direct, failure::Failure};
 
 /// Pieces that wait for the disk: each is a megabyte at most.
 const WAITING: usize = 4;
+
+/// How long the log may take to be told that there is no backup.
+const NOTING: Duration = Duration::from_secs(10);
 
 /// `picloud backup`.
 #[derive(Clone, Debug, Args)]
@@ -71,7 +77,24 @@ async fn save(global: &Global, mut target: Target) -> Result<(), Failure> {
         return Err(Failure::failed(format!("there is no master key at {file}: a backup says which one it needs"))
             .next("run this where the service's master key is, or name its file with PICLOUD_MASTER_KEY_FILE"));
     };
-    let mut connection = direct.pool.acquire().await.context("failed to connect to the database")?;
+    let copied = copy(&direct, &keyring, &mut target).await;
+    let kept = copied.and_then(|copied| Ok((copied, target.keep()?)));
+    if let Err(NotTaken::Failed(failure)) = &kept {
+        note_failure(&direct, failure).await;
+    }
+    direct.close().await?;
+    match kept? {
+        ((manifest, bytes), Some(Kept { path, .. })) => tell(global.output, &path, &manifest, bytes),
+        // Stdout is the backup.
+        ((manifest, bytes), None) => print::aside(&told("stdout", &manifest, bytes)),
+    }
+    Ok(())
+}
+
+/// Reads the database and writes what there is.
+async fn copy(direct: &Direct, keyring: &Keyring, target: &mut Target) -> Result<(Manifest, u64), NotTaken> {
+    let connected = direct.pool.acquire().await.context("failed to connect to the database");
+    let mut connection = connected.map_err(Failure::from)?;
     let (out, pieces) = mpsc::channel(WAITING);
     let bar = progress::bar("rows");
     let taken = async {
@@ -79,24 +102,50 @@ async fn save(global: &Global, mut target: Target) -> Result<(), Failure> {
             bar.set_length(progress.of);
             bar.set_position(progress.rows);
         };
-        let taken = take(&mut connection, &keyring, env!("CARGO_PKG_VERSION"), &out, told).await;
+        let taken = take(&mut connection, keyring, env!("CARGO_PKG_VERSION"), &out, told).await;
         // Whoever writes has all there is.
         drop(out);
         taken
     };
     let (taken, written) = tokio::join!(taken, target.fill(pieces));
     bar.finish_and_clear();
-    drop(connection);
     // First: when the disk is full, nobody takes the backup, which is not what is wrong.
     written?;
-    let (manifest, bytes) = taken.map_err(|error| Failure::from(anyhow::Error::from(error)))?;
-    direct.close().await?;
-    match target.keep()? {
-        Some(Kept { path, .. }) => tell(global.output, &path, &manifest, bytes),
-        // Stdout is the backup.
-        None => print::aside(&told("stdout", &manifest, bytes)),
+    taken.map_err(|error| match error {
+        BackupError::UnderWay => NotTaken::UnderWay,
+        error => NotTaken::Failed(anyhow::Error::from(error).into()),
+    })
+}
+
+/// Why there is no backup.
+enum NotTaken {
+    /// Another is being taken: that there is one is not in doubt.
+    UnderWay,
+    Failed(Failure),
+}
+
+impl From<Failure> for NotTaken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
     }
-    Ok(())
+}
+
+impl From<NotTaken> for Failure {
+    fn from(not_taken: NotTaken) -> Self {
+        match not_taken {
+            NotTaken::UnderWay => anyhow::Error::from(BackupError::UnderWay).into(),
+            NotTaken::Failed(failure) => failure,
+        }
+    }
+}
+
+/// Says in the log that there is no backup, for whoever is told of such things.
+async fn note_failure(direct: &Direct, failure: &Failure) {
+    let noted = timeout(NOTING, direct.append(Failed::because(failure.problem.sentence()))).await;
+    // It is the database itself, as like as not: why there is no backup is told in any case.
+    if !matches!(noted, Ok(Ok(()))) {
+        print::aside("The log does not say that this backup failed: it could not be written.\n");
+    }
 }
 
 /// The same of a server elsewhere.

@@ -4,6 +4,7 @@
 //! the shell gets. Results go to stdout, everything else to stderr.
 
 mod account;
+mod alerts;
 mod app;
 mod args;
 mod backtest;
@@ -104,6 +105,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Queues(command) => wait_for(queues::run(&global, &command)),
         Command::Topics(command) => wait_for(topics::run(&global, &command)),
         Command::DeadLetters(command) => wait_for(dead_letters::run(&global, &command)),
+        Command::Alerts(command) => wait_for(alerts::run(&global, &command)),
         Command::Outbox(command) => wait_for(dead_letters::outbox(&global, &command)),
         Command::Jobs(command) => wait_for(jobs::run(&global, &command)),
         Command::Env(command) => wait_for(env::run(&global, &command)),

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use chrono::{TimeDelta, Utc};
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
+    alert::Space,
     event::script::ScriptKind,
     id::{AppId, OutboxId},
     keys::Keyring,
@@ -31,7 +32,7 @@ use picloud_projections::{
 };
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tracing::warn;
 
 /// Hosts, routes and scripts for the data plane: made anew whenever the setup changes.
@@ -207,6 +208,7 @@ pub(super) struct NodeHealth {
     pub views: Views,
     pub seals: Seals,
     pub setup: LiveSetup,
+    pub disk: watch::Receiver<Option<Space>>,
 }
 
 /// So far behind, what lists show is worth a warning.
@@ -241,6 +243,10 @@ impl Health for NodeHealth {
         }
         if let Some(trouble) = self.seals.trouble() {
             readiness.degraded.push(format!("the log is not sealed: {trouble}"));
+        }
+        if let Some(Space { available_bytes, size_bytes, is_short: true }) = *self.disk.borrow() {
+            let (free, all) = (available_bytes >> 20, size_bytes >> 20);
+            readiness.degraded.push(format!("the disk is nearly full: {free} MiB of {all} MiB are free"));
         }
         let OutboxPause { is_paused, reason, .. } = &self.setup.get().outbox;
         if *is_paused {

@@ -1,6 +1,8 @@
 //! The service: database up, schema current, the node joined, both planes served until it is told to stop.
 
+mod alerting;
 mod database;
+mod disk;
 mod greeting;
 mod housekeeping;
 mod joints;
@@ -32,7 +34,7 @@ use crate::{
 };
 
 pub use database::Database;
-pub use platform::Platform;
+pub use platform::{Platform, Surroundings};
 pub use signal::Stop;
 
 /// How long what has begun may take to end when the service stops.
@@ -87,6 +89,13 @@ async fn serve(
     let keep = Keep { runs: config.keep_runs.0, data: config.keep_data.0, archive: config.archive_dir.clone() };
     let platform =
         Platform::start(database.pool.clone(), database.direct.clone(), master, own, traces.tracer(), keep).await?;
+    let surroundings = Surroundings {
+        own,
+        disk: disk::watched(config.data_dir.clone()),
+        admin_url: config.admin_url.clone(),
+        tracer: traces.tracer(),
+    };
+    let platform = Platform::start(database.pool.clone(), database.direct.clone(), master, surroundings).await?;
     let is_first_start = local_profile::settle(config, &platform).await?;
     // The tail may not have read yet what the first start has just written; without it the first key is not known.
     platform.setup.reached(platform.tail.position().max(platform.committer.head())).await;

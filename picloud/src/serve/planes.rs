@@ -88,6 +88,7 @@ pub(super) fn serve(
         views: platform.views.clone(),
         seals: platform.seals.clone(),
         setup: platform.setup.clone(),
+        disk: platform.disk.clone(),
     });
     let figures = Arc::new(Figures::new(Arc::clone(&health), platform.database.clone(), shown.traces));
     tokio::spawn(Arc::clone(&figures).count(platform.tail.follow(platform.tail.position())));
@@ -142,6 +143,7 @@ pub(super) fn serve(
         history: platform.history,
         invoker: platform.invoker(),
         replayer: platform.replayer(),
+        courier: platform.courier(),
         ceiling: Limits::CEILING,
         urls: Urls { public: config.public_url.clone(), admin: config.admin_url.clone() },
         versions,

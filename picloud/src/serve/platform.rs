@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use picloud_core::{
+    alert::Space,
     event::Event,
     id::HistoryId,
     keys::{Keyring, MasterKey},
@@ -25,6 +26,7 @@ use picloud_projections::{
     views::{Keeper, Views},
 };
 use picloud_workers::{
+    alerts::{AlertParts, Messenger},
     letters::{JobParts, Jobs},
     outbox::{self, Dispatcher, DispatcherParts},
     pool::{self, Pool},
@@ -37,14 +39,14 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
     time::{sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{housekeeping, outside};
+use super::{alerting::Alerting, housekeeping, outside};
 
 /// A lost claim is found again, so nobody waits for the disk; and claims look things up, however empty the tables were when
 /// their plans were made.
@@ -65,6 +67,17 @@ const CLAIMS: [(&str, &str); 9] = [
 
 /// So long a view may take to come to the end of the log, before what it would lose goes.
 const VIEWS_WITHIN: Duration = Duration::from_secs(30);
+/// What a node has around it.
+pub struct Surroundings {
+    /// The platform's own addresses, which no script may call.
+    pub own: Arc<[SocketAddr]>,
+    /// How much room there is for what it writes.
+    pub disk: watch::Receiver<Option<Space>>,
+    /// Where the control plane is reached: alerts say so.
+    pub admin_url: String,
+    /// What runs do is told to it.
+    pub tracer: Tracer,
+}
 
 /// A node at work. Everything in it is shared; [`Platform::stop`] ends it in order.
 pub struct Platform {
@@ -92,6 +105,8 @@ pub struct Platform {
     pub auth: Auth,
     /// Runs scripts.
     pub runner: Runner,
+    /// How much room there is.
+    pub disk: watch::Receiver<Option<Space>>,
     /// Cancelled when this node lost its right to write: it has to end.
     pub revoked: CancellationToken,
     committing: JoinHandle<()>,
@@ -104,6 +119,7 @@ pub struct Platform {
     stop_sealing: CancellationToken,
     viewing: JoinHandle<()>,
     stop_viewing: CancellationToken,
+    alerting: Alerting,
     keeping_house: JoinHandle<()>,
     letting_go: JoinHandle<()>,
     stop_keeping_house: CancellationToken,
@@ -113,6 +129,7 @@ impl Platform {
     /// Joins a node on a database whose schema is current. `direct` is for the committer and LISTEN, which need
     /// connections of their own; `own` addresses are what no script may call. What runs do is told to
     /// `tracer`; what happened is kept as long as `keep` says.
+    /// connections of their own.
     ///
     /// # Errors
     /// When the database refuses, or the master key is not the one it was first started with.
@@ -123,6 +140,7 @@ impl Platform {
         own: Arc<[SocketAddr]>,
         tracer: Tracer,
         keep: Keep,
+        Surroundings { own, disk, admin_url, tracer }: Surroundings,
     ) -> anyhow::Result<Self> {
         let keyring = Keyring::open(master, database.clone()).await?;
         let history = schema::history(&database).await.context("failed to ask for the log's history")?;
@@ -165,6 +183,18 @@ impl Platform {
             LiveSetup::start(database.clone(), &tail).await.context("failed to read how apps are set up")?;
         let auth = Auth::start(&database, &keyring, &tail).context("failed to start the thread for passwords")?;
         tokio::spawn(follow_keys(tail.follow(tail.position()), keyring.clone()));
+        let http = outside::client(own, &setup);
+        let alerting = Alerting::start(AlertParts {
+            direct,
+            committer: committer.clone(),
+            node,
+            name: host_name(),
+            setup: setup.clone(),
+            tail: tail.clone(),
+            views: views.clone(),
+            disk: disk.clone(),
+            messenger: Messenger::new(keyring.clone(), http.for_operators(), admin_url),
+        });
         let pool = Pool::new(pool::Settings::default()).context("failed to start the threads for scripts")?;
         let runner = Runner::new(RunnerParts {
             sandbox: Sandbox::new(),
@@ -174,7 +204,7 @@ impl Platform {
             keyring: keyring.clone(),
             database: database.clone(),
             setup: setup.clone(),
-            http: outside::client(own, &setup),
+            http,
             tracer,
         });
         let parts = DispatcherParts {
@@ -236,6 +266,7 @@ impl Platform {
             history,
             auth,
             runner,
+            disk,
             revoked,
             committing,
             dispatching,
@@ -247,6 +278,7 @@ impl Platform {
             stop_sealing,
             viewing,
             stop_viewing,
+            alerting,
             keeping_house,
             letting_go,
             stop_keeping_house,
@@ -272,6 +304,7 @@ impl Platform {
         if timeout_at(deadline.into(), self.working).await.is_err() {
             warn!("Stopped in the midst of a job: another node goes on with it");
         }
+        self.alerting.stop(deadline).await;
         self.stop_sealing.cancel();
         // What is there is sealed, if the database lets it.
         if timeout_at(deadline.into(), self.sealing).await.is_err() {
@@ -298,6 +331,12 @@ impl Platform {
     #[must_use]
     pub fn invoker(&self) -> Arc<dyn picloud_core::run::Invoker> {
         Arc::new(self.runner.clone())
+    }
+
+    /// Who tells alert channels, as whoever wants to try one out knows it.
+    #[must_use]
+    pub fn courier(&self) -> Arc<dyn picloud_core::alert::Courier> {
+        Arc::new(self.alerting.messenger.clone())
     }
 
     /// The same as whoever wants runs of the past run again knows it.

@@ -31,6 +31,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 const EVENTS: &str = "picloud_events_total";
 const RUNS: &str = "picloud_runs_total";
 const RUN_DURATION: &str = "picloud_run_duration_seconds";
+const ALERTS_RAISED: &str = "picloud_alerts_raised_total";
+const ALERT_ATTEMPTS: &str = "picloud_alert_attempts_total";
 const SEALED: &str = "picloud_sealed_position";
 const SPANS_EXPORTED: &str = "picloud_trace_spans_exported_total";
 const SPANS_DROPPED: &str = "picloud_trace_spans_dropped_total";
@@ -76,13 +78,17 @@ impl Figures {
 
     /// How things stand, as far as the node knows by itself.
     fn note(&self) {
-        let NodeHealth { committer, tail, views, seals, setup } = &*self.health;
+        let NodeHealth { committer, tail, views, seals, setup, disk } = &*self.health;
         let readiness = self.health.readiness();
         gauge!("picloud_ready").set(number(readiness.unready.is_empty()));
         gauge!("picloud_degraded").set(readiness.degraded.len() as f64);
         gauge!("picloud_listening").set(number(tail.health() == TailHealth::Listening));
         gauge!("picloud_sealing").set(number(seals.trouble().is_none()));
         gauge!("picloud_outbox_paused").set(number(setup.get().outbox.is_paused));
+        if let Some(space) = *disk.borrow() {
+            gauge!("picloud_disk_available_bytes").set(space.available_bytes as f64);
+            gauge!("picloud_disk_size_bytes").set(space.size_bytes as f64);
+        }
         let (head, now) = (committer.head().max(tail.position()), Utc::now());
         gauge!("picloud_log_position").set(head.0 as f64);
         if let Some((exported, dropped)) = self.traces.now() {
@@ -128,6 +134,15 @@ fn count(recorded: &Recorded) {
     let (outcome, duration_us) = match event {
         Event::InvocationCompleted(completed) => ("completed", completed.duration_us),
         Event::InvocationFailed(failed) => (failed.reason.as_str(), failed.duration_us),
+        Event::AlertRaised(raised) => {
+            counter!(ALERTS_RAISED, "condition" => raised.matter.condition().as_str()).increment(1);
+            return;
+        }
+        Event::AlertDelivered(_) | Event::AlertFailed(_) | Event::AlertRescheduled(_) => {
+            // Of each attempt: what became of it.
+            counter!(ALERT_ATTEMPTS, "outcome" => event.kind().trim_start_matches("alert.")).increment(1);
+            return;
+        }
         Event::SealSealed(Sealed(seal)) => {
             gauge!(SEALED).set(seal.up_to.0 as f64);
             return;
@@ -142,6 +157,11 @@ fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!(EVENTS, "Events of the log, of all nodes, since this one was started, by kind");
     describe_counter!(RUNS, "Runs of scripts that ended, of all nodes, since this one was started, by how");
+    describe_counter!(ALERTS_RAISED, "Alerts, one for each channel that hears of it, by what is wrong");
+    describe_counter!(
+        ALERT_ATTEMPTS,
+        "Attempts at telling a channel, by outcome: delivered, rescheduled or failed for good"
+    );
     describe_histogram!(RUN_DURATION, "How long runs took, from their first instruction to their last");
     describe_counter!(SPANS_EXPORTED, "Spans of this node that a collector has taken");
     describe_counter!(SPANS_DROPPED, "Spans of this node that no collector has taken, nor will");
@@ -153,6 +173,11 @@ fn describe() {
         "picloud_listening",
         "Whether notifications of the database arrive; otherwise other nodes' events come late"
     );
+    describe_gauge!(
+        "picloud_disk_available_bytes",
+        "How much may still be written beside the data directory of this node"
+    );
+    describe_gauge!("picloud_disk_size_bytes", "How much that disk holds in all");
     describe_gauge!("picloud_sealing", "Whether nothing keeps this node from sealing the log");
     describe_gauge!("picloud_view_lag_seconds", "How long ago that happened which a view should show next");
     describe_gauge!("picloud_view_behind_events", "How many events a view has yet to take in");

@@ -18,6 +18,7 @@ mod service;
 mod shared_database;
 mod stream;
 
+mod alerted;
 mod backups;
 mod bounds;
 mod bulk;

@@ -121,3 +121,106 @@ impl Plan {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use picloud_core::{
+        alert::{ChannelKind, Notice},
+        id::{AppId, SecretId},
+    };
+    use picloud_projections::alerts::Owed;
+
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).expect("a time")
+    }
+
+    fn channel(name: &str) -> Arc<AlertChannel> {
+        Arc::new(AlertChannel {
+            name: name.to_owned(),
+            kind: ChannelKind::Webhook,
+            host: "hooks.example.com".to_owned(),
+            secret: SecretId::generate(),
+            conditions: None,
+            cooldown_s: 3_600,
+            is_enabled: true,
+            created_at: at(-100),
+            position: Position(1),
+        })
+    }
+
+    fn parked(view: &str) -> Matter {
+        Matter::ViewParked { view: view.to_owned() }
+    }
+
+    fn told(channel: &str, matter: Matter) -> Told {
+        Told {
+            channel: channel.to_owned(),
+            condition: matter.condition(),
+            subject: matter.subject(),
+            alert: AlertId::generate(),
+            matter,
+            raised_at: at(0),
+            told_up_to: at(0),
+            recovered_at: None,
+            owed: None,
+            last_error: None,
+            position: Position(7),
+        }
+    }
+
+    /// The kinds and data of what is to be said when these views are parked, where views are seen to.
+    fn lasting(
+        told: &[Told],
+        channels: &[Arc<AlertChannel>],
+        views: &[&str],
+        sees_to_views: bool,
+    ) -> Vec<(String, Read)> {
+        let seen: Vec<_> = views.iter().map(|view| parked(view)).collect();
+        let mut plan = Plan::default();
+        Book::new(told, channels, at(10)).lasting(&seen, |_, _| sees_to_views, &mut plan);
+        plan.events.into_iter().map(|(event, read)| (event.kind().to_owned(), read)).collect()
+    }
+
+    fn seen(channel: &str, view: &str, version: i64) -> Read {
+        let condition = Condition::ViewParked;
+        Read::Alert { channel: channel.to_owned(), condition, subject: view.to_owned(), version: Position(version) }
+    }
+
+    #[test]
+    fn a_view_that_stands_still_is_told_to_each_channel_that_has_not_heard() {
+        let channels = [channel("ops"), channel("phone")];
+        let before = [told("ops", parked("logs"))];
+        let said = lasting(&before, &channels, &["logs"], true);
+        assert_eq!(said, [("alert.raised".to_owned(), seen("phone", "logs", 0))]);
+    }
+
+    #[test]
+    fn that_a_view_goes_on_is_told_by_who_sees_to_views() {
+        let channels = [channel("ops")];
+        let before = [told("ops", parked("logs")), told("ops", parked("metrics"))];
+        let said = lasting(&before, &channels, &["metrics"], true);
+        assert_eq!(said, [("alert.recovered".to_owned(), seen("ops", "logs", 7))]);
+        assert_eq!(lasting(&before, &channels, &[], false), [], "others do not know how views stand");
+        // A channel that is not told anything is not told of the end.
+        assert_eq!(lasting(&before, &[], &[], true), []);
+    }
+
+    #[test]
+    fn who_was_told_a_short_while_ago_may_hear_of_letters_later() {
+        let channels = [channel("ops")];
+        let (told_of, new) = (AppId::generate(), AppId::generate());
+        let letters = Matter::DeadLetter { app: told_of, letters: 1, up_to: at(0) };
+        let mut before = [told("ops", letters)];
+        let ask = |before: &[Told], now| {
+            let mut plan = Plan::default();
+            let asked = Book::new(before, &channels, now).may_hear_of_letters(&[told_of, new], &mut plan);
+            (asked.into_iter().map(|asked| (asked.app, asked.since)).collect::<Vec<_>>(), plan.next)
+        };
+        assert_eq!(ask(&before, at(10)), (vec![(new, at(-100))], Some(at(3_600))));
+        assert_eq!(ask(&before, at(3_600)), (vec![(told_of, at(0)), (new, at(-100))], None));
+        before[0].owed = Some(Owed { notice: Notice::Raised, attempts: 3, due_at: at(20) });
+        assert_eq!(ask(&before, at(3_600)), (vec![(new, at(-100))], None), "its end is waited for");
+    }
+}
