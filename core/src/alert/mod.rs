@@ -34,7 +34,7 @@ pub const MAX_COOLDOWN_S: u32 = 30 * 24 * 60 * 60;
 /// The most channels that an instance has.
 pub const MAX_CHANNELS: usize = 20;
 
-/// How patiently a channel is told: within the hour that a restart of its receiver may take, and a half.
+/// How patiently a channel is told: for about an hour, so that a receiver may be moved to another machine.
 pub const RETRY: RetryPolicy =
     RetryPolicy { max_attempts: 12, backoff: Backoff::Exponential, base_ms: 5_000, max_ms: 1_800_000 };
 

@@ -228,9 +228,9 @@ impl Alerts {
 
     /// Appends what was decided, unless somebody else has said something of the matter since.
     async fn say(&self, event: Event, read: Read) -> Result<(), AlertError> {
-        let told = format!("{} {}", event.kind(), event.data());
+        let (kind, alert) = (event.kind(), event.subject());
         match self.append(event, read).await {
-            Ok(()) => info!(event = told, "Appended an alert"),
+            Ok(()) => info!(event.kind = kind, alert.id = alert, "Something is wrong, or over: a channel is to be told"),
             Err(CommitError::Rejected(Rejected::Stale)) => debug!("Another node has said it, or a channel was changed"),
             Err(error) => return Err(error.into()),
         }
