@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
+    app,
     eventually::eventually,
     history,
     home::{Home, told},
@@ -218,6 +219,31 @@ async fn a_backup_that_failed_is_told_also_when_a_command_took_it() {
     assert_eq!(events(&service, "backup.failed", 2).await.len(), 2);
     events(&service, "alert.delivered", 1).await;
     assert_eq!(events(&service, "alert.raised", 1).await.len(), 1);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_view_that_stands_still_is_told_and_so_is_that_it_goes_on() {
+    let (home, database) = (Arc::new(Home::new()), SharedDatabase::new().await);
+    let service = Start::new(&home).with("DATABASE_URL", database.url()).ready().await;
+    let receiver = Receiver::start().await;
+    home.picloud(&["alerts", "set", "ops", "--webhook", &receiver.url]).await;
+    let shop = app::write(&home, "shop", &[("greet", "GET /", "\"hello\"")]);
+    home.picloud(&["deploy", &shop]).await;
+    let mut connection = database.connect().await;
+    let broken = "alter table views.run_minute rename column ok to well";
+    sqlx::query(broken).execute(&mut connection).await.unwrap();
+    assert_eq!(service.get("shop.localhost", "/").await.0, StatusCode::OK);
+    let (_, raised) = receiver.got(1).await.remove(0);
+    assert_eq!((&raised["data"]["condition"], &raised["data"]["view"]), (&json!("view_parked"), &json!("metrics")));
+
+    let variables = BTreeMap::from([("DATABASE_URL", database.url().to_owned())]);
+    let replaced = home.run_with(&["replay", "--view", "metrics", "--swap"], &variables).await;
+    assert!(replaced.status.success(), "{}", told(&replaced));
+    let (_, recovered) = receiver.got(2).await.remove(1);
+    assert_eq!(recovered["type"], "alert.recovered");
+    assert_eq!(recovered["data"]["message"], "The view `metrics` goes on.");
+    assert_eq!(recovered["data"]["alert"], raised["data"]["alert"]);
     service.stop().await;
 }
 

@@ -230,7 +230,9 @@ impl Alerts {
     async fn say(&self, event: Event, read: Read) -> Result<(), AlertError> {
         let (kind, alert) = (event.kind(), event.subject());
         match self.append(event, read).await {
-            Ok(()) => info!(event.kind = kind, alert.id = alert, "Something is wrong, or over: a channel is to be told"),
+            Ok(()) => {
+                info!(event.kind = kind, alert.id = alert, "Something is wrong, or over: a channel is to be told")
+            }
             Err(CommitError::Rejected(Rejected::Stale)) => debug!("Another node has said it, or a channel was changed"),
             Err(error) => return Err(error.into()),
         }
