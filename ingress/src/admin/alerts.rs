@@ -13,7 +13,7 @@ use picloud_core::{
     alert::{Answered, ChannelKind, Condition, MAX_CHANNELS, MAX_COOLDOWN_S, MIN_COOLDOWN_S, USUAL_COOLDOWN_S},
     event::alert_channel::{Removed, Set},
     id::SecretId,
-    keys::{SigningSecret, Webhook},
+    keys::{KeyringError, SigningSecret, Webhook},
     name,
 };
 use picloud_projections::{
@@ -142,9 +142,13 @@ impl AdminPlane {
         Ok(told)
     }
 
-    /// The address that a channel has; none when it has none that can be read.
+    /// The address that a channel has; none when it has none that can be read, and needs another.
     async fn webhook(&self, channel: &AlertChannel) -> Result<Option<Webhook>, Problem> {
-        self.keyring.webhook(channel.secret).await.map_err(|error| Problem::internal(&error))
+        match self.keyring.webhook(channel.secret).await {
+            Ok(found) => Ok(found),
+            Err(KeyringError::CannotOpen(_)) => Ok(None),
+            Err(error) => Err(Problem::internal(&error)),
+        }
     }
 }
 
@@ -319,7 +323,7 @@ impl Address {
             }
             (Some(given), None) => (given, true),
             (None, None) => {
-                let detail = "`url` is missing: a new channel needs to know where its messages go";
+                let detail = "`url` is missing: the channel has no address that can be read yet";
                 return Err(Problem::new(Kind::InvalidInput, detail).field("url"));
             }
         };

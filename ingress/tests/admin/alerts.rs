@@ -94,6 +94,23 @@ async fn what_is_set_again_keeps_what_is_left_out_of_its_address_and_nothing_els
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn a_channel_whose_address_cannot_be_read_gets_another(pool: PgPool) {
+    let world = World::start(pool.clone()).await;
+    let made = world.owner.put(OPS, json!({ "url": URL })).await.is(201);
+    sqlx::query("update live.secret_material set material = 'broken' where kind = 'alert_channel'")
+        .execute(&pool)
+        .await
+        .expect("broken");
+    let refused = world.owner.put(OPS, json!({ "enabled": false })).await;
+    assert!(refused.problem(422).contains("the channel has no address that can be read"), "{refused:?}");
+    let mended = world.owner.put(OPS, json!({ "url": URL })).await.is(200);
+    assert!(mended["secret"].is_string() && mended["secret"] != made["secret"], "{mended}");
+    assert_eq!(webhook(&world, "ops").await.url.as_str(), URL);
+    assert_eq!(addresses(&pool).await, 1);
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn what_cannot_be_set_says_which_field_and_why(pool: PgPool) {
     let world = World::start(pool.clone()).await;
     for (channel, settings, field, says) in [

@@ -88,6 +88,17 @@ async fn broken(home: &Home, app: &str) {
     home.picloud(&["deploy", app]).await;
 }
 
+/// The same with a handler of its letters.
+async fn handled(home: &Home, app: &str, handler: &str) {
+    broken(home, app).await;
+    let trigger = "[[script]]\nname = \"care\"\n[[trigger]]\nkind = \"dead_letter\"\nscript = \"care\"\n\
+                   retry = { max_attempts = 1 }\n";
+    let manifest = std::fs::read_to_string(home.path().join(app).join("picloud.toml")).unwrap();
+    home.write(&format!("{app}/picloud.toml"), &(manifest + trigger));
+    home.write(&format!("{app}/care.rhai"), handler);
+    home.picloud(&["deploy", app]).await;
+}
+
 async fn fail(service: &Service, app: &str) {
     let (status, told) = service.post(&format!("{app}.localhost"), "/").await;
     assert_eq!(status, StatusCode::ACCEPTED, "{told}");
@@ -163,6 +174,25 @@ async fn a_dead_letter_is_told_once_in_a_cool_down_and_nothing_of_the_address_is
     for (where_to, text) in [("the log", &log), ("what the service said", &said), ("the list", &listed)] {
         assert!(!text.contains("open-sesame") && !text.contains(&secret), "it is in {where_to}");
     }
+}
+
+#[tokio::test]
+async fn letters_that_a_handler_takes_care_of_wake_nobody() {
+    let home = Arc::new(Home::new());
+    let service = Start::new(&home).ready().await;
+    let receiver = Receiver::start().await;
+    home.picloud(&["alerts", "set", "ops", "--webhook", &receiver.url]).await;
+    handled(&home, "cared-for", "\"cared for\"").await;
+    handled(&home, "helpless", "throw \"too much for me\"").await;
+    fail(&service, "cared-for").await;
+    events(&service, "dead_letter.handler_ended", 1).await;
+    fail(&service, "helpless").await;
+    let (_, body) = receiver.got(1).await.remove(0);
+    assert_eq!(body["data"]["app"]["slug"], "helpless", "{body}");
+    assert_eq!(events(&service, "dead_letter.handler_ended", 2).await.len(), 2, "not before it was given up");
+    events(&service, "alert.delivered", 1).await;
+    assert_eq!(events(&service, "alert.raised", 1).await.len(), 1);
+    service.stop().await;
 }
 
 #[tokio::test]

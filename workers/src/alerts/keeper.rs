@@ -126,6 +126,8 @@ impl Alerts {
                 continue;
             }
             match self.keep(&mut changes, &stop).await {
+                // The setup goes with the node.
+                Ok(()) if changes.has_changed().is_err() => return,
                 Ok(()) => {}
                 Err(error) => {
                     warn!(error = with_causes(&error), "Failed to see to alerts: trying again");

@@ -72,6 +72,23 @@ async fn while_the_outbox_is_paused_alerts_are_raised_and_none_leaves(pool: PgPo
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn an_address_that_is_not_there_is_an_attempt_that_failed(pool: PgPool) {
+    let node = Cluster::new(&pool).node("attic").await;
+    let receiver = Server::saying(answer("200 OK", "", "")).await;
+    let shop = node.app("shop").await;
+    node.channel("ops", &receiver, 3_600, None).await;
+    sqlx::query("delete from live.secret_material where kind = 'alert_channel'").execute(&pool).await.unwrap();
+    node.letter(shop).await;
+    let Event::AlertRescheduled(again) = node.events("alert.rescheduled", 1).await.remove(0) else { panic!("it is") };
+    assert_eq!(again.error, "the address of the channel cannot be read: set the channel again");
+    // Set again, it is told at the next attempt.
+    node.channel("ops", &receiver, 3_600, None).await;
+    let Event::AlertDelivered(told) = node.events("alert.delivered", 1).await.remove(0) else { panic!("it is") };
+    assert_eq!((told.alert, told.attempts), (again.alert, 2));
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_receiver_that_does_not_answer_keeps_no_other_from_being_told(pool: PgPool) {
     let node = Cluster::new(&pool).node("attic").await;
     let silent = Server::start(|_| Reply::Hangs(Vec::new())).await;
