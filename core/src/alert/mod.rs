@@ -1,7 +1,7 @@
 //! Alerts: what is worth waking somebody for, who is told, and when again. Pure; `workers/src/alerts` looks and tells.
 //!
 //! A [`Matter`] is what is wrong. A channel that wants to hear of it gets an alert of its own, so that each has its own
-//! cool-down and its own attempts at telling it: [`decide`] says when.
+//! cool-down and its own attempts at telling it: [`decide()`] says when.
 
 mod decide;
 mod disk;
