@@ -22,8 +22,7 @@ use uuid::Uuid;
 
 use super::{NewEvent, Position, Read};
 use crate::{
-    event::{Event, api_key, app, cron, dead_letter, domain, env, route, script, trigger},
-    event::{Event, alert, api_key, app, dead_letter, domain, env, route, script, trigger},
+    event::{Event, alert, api_key, app, cron, dead_letter, domain, env, route, script, trigger},
     id::AppId,
 };
 
@@ -67,8 +66,7 @@ pub(super) async fn is_fresh(
                 select from log.config
                 where position > $1 and position <= $2 and app_id is not distinct from $3
                     -- Kept like configuration, but nothing is set up differently by them.
-                    and kind not like 'dead\_letter.%' and kind not like 'job.%' and kind not like 'seal.%'
-                    and kind not like 'alert.%'
+                    and split_part(kind, '.', 1) <> all ('{dead_letter,job,seal,alert,partition}')
             ) as "changed!""#,
             as_of.0,
             head.0,

@@ -87,13 +87,12 @@ async fn serve(
     let own = outside::forbidden(listeners.addresses(), [&database.pool.connect_options(), &database.direct]).await;
     let traces = Traces::new(config.otlp.as_ref());
     let keep = Keep { runs: config.keep_runs.0, data: config.keep_data.0, archive: config.archive_dir.clone() };
-    let platform =
-        Platform::start(database.pool.clone(), database.direct.clone(), master, own, traces.tracer(), keep).await?;
     let surroundings = Surroundings {
         own,
         disk: disk::watched(config.data_dir.clone()),
         admin_url: config.admin_url.clone(),
         tracer: traces.tracer(),
+        keep,
     };
     let platform = Platform::start(database.pool.clone(), database.direct.clone(), master, surroundings).await?;
     let is_first_start = local_profile::settle(config, &platform).await?;

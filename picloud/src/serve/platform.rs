@@ -67,6 +67,7 @@ const CLAIMS: [(&str, &str); 9] = [
 
 /// So long a view may take to come to the end of the log, before what it would lose goes.
 const VIEWS_WITHIN: Duration = Duration::from_secs(30);
+
 /// What a node has around it.
 pub struct Surroundings {
     /// The platform's own addresses, which no script may call.
@@ -77,6 +78,8 @@ pub struct Surroundings {
     pub admin_url: String,
     /// What runs do is told to it.
     pub tracer: Tracer,
+    /// How long what happened is kept.
+    pub keep: Keep,
 }
 
 /// A node at work. Everything in it is shared; [`Platform::stop`] ends it in order.
@@ -127,8 +130,6 @@ pub struct Platform {
 
 impl Platform {
     /// Joins a node on a database whose schema is current. `direct` is for the committer and LISTEN, which need
-    /// connections of their own; `own` addresses are what no script may call. What runs do is told to
-    /// `tracer`; what happened is kept as long as `keep` says.
     /// connections of their own.
     ///
     /// # Errors
@@ -137,10 +138,7 @@ impl Platform {
         database: PgPool,
         direct: PgConnectOptions,
         master: MasterKey,
-        own: Arc<[SocketAddr]>,
-        tracer: Tracer,
-        keep: Keep,
-        Surroundings { own, disk, admin_url, tracer }: Surroundings,
+        Surroundings { own, disk, admin_url, tracer, keep }: Surroundings,
     ) -> anyhow::Result<Self> {
         let keyring = Keyring::open(master, database.clone()).await?;
         let history = schema::history(&database).await.context("failed to ask for the log's history")?;
@@ -185,7 +183,7 @@ impl Platform {
         tokio::spawn(follow_keys(tail.follow(tail.position()), keyring.clone()));
         let http = outside::client(own, &setup);
         let alerting = Alerting::start(AlertParts {
-            direct,
+            direct: direct.clone(),
             committer: committer.clone(),
             node,
             name: host_name(),

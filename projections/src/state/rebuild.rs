@@ -99,14 +99,11 @@ pub enum RebuildError {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] ReadError),
-    /// What happened first is gone.
+    /// What was set up first is gone, which is kept for ever.
     #[error(
-        "the events of class `{class}` up to position {up_to} are gone from the log: state cannot be made anew from what is left \
-         of it"
+        "the events of class `config` up to position {up_to} are gone from the log: state cannot be made anew from what is left of it"
     )]
     Gone {
-        /// Of which class.
-        class: Class,
         /// The last of them.
         up_to: Position,
     },
@@ -196,15 +193,10 @@ async fn chosen(pool: &PgPool, names: &[String]) -> Result<Vec<Table>, RebuildEr
     Ok(tables)
 }
 
-/// State is folded from the first event on: rows follow from events of every class.
+/// Of what is not kept for ever, what still matters is said again.
 async fn begins_with_the_first(reader: &Reader) -> Result<(), RebuildError> {
-    for class in Class::ALL {
-        let up_to = reader.floor(class).await?;
-        if up_to > Position::ZERO {
-            return Err(RebuildError::Gone { class, up_to });
-        }
-    }
-    Ok(())
+    let up_to = reader.floor(Class::Config).await?;
+    if up_to > Position::ZERO { Err(RebuildError::Gone { up_to }) } else { Ok(()) }
 }
 
 struct Builder {
@@ -220,6 +212,7 @@ struct Builder {
 
 impl Builder {
     async fn rebuild(&mut self, swaps: bool, told: &mut impl FnMut(Progress)) -> Result<Vec<Rebuilt>, RebuildError> {
+        self.beside.begin(&self.reader).await?;
         self.catch_up(told).await?;
         let mut connection = self.pool.acquire().await?.detach();
         let (mut rebuilt, mut differing) = self.compare(&mut connection).await?;

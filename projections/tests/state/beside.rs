@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
-    event::{Actor, Class, Event, app, kv},
+    event::{Actor, Event, app, kv},
     id::AppId,
     log::{
         NewEvent, Position, Recorded, alone,
@@ -106,13 +106,13 @@ async fn two_at_once_are_one_too_many(pool: PgPool) {
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_log_without_its_beginning_is_refused(pool: PgPool) {
-    sqlx::query("update log.segments set classes = array_remove(classes, 'run') where low = 1")
+    sqlx::query("update log.segments set classes = array_remove(classes, 'config') where low = 1")
         .execute(&pool)
         .await
         .unwrap();
     let refused = rebuild(&pool, &[], false, |_| {}).await;
-    let Err(error @ RebuildError::Gone { class: Class::Run, .. }) = refused else { panic!("{refused:?}") };
-    assert!(error.to_string().contains("events of class `run` up to position 1000000 are gone"), "{error}");
+    let Err(error @ RebuildError::Gone { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("events of class `config` up to position 1000000 are gone"), "{error}");
     assert_eq!(left(&pool).await, [""; 0]);
 }
 

@@ -7,4 +7,5 @@ mod busy;
 mod history;
 mod put_right;
 mod random;
+mod retained;
 mod writer;

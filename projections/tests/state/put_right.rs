@@ -24,15 +24,15 @@ pub fn set(key: &str, value: &str) -> Event {
 }
 
 /// An instance with a little of most things.
-struct Instance {
-    app: AppId,
-    script: ScriptId,
-    trigger: TriggerId,
-    item: OutboxId,
-    account: AccountId,
+pub struct Instance {
+    pub app: AppId,
+    pub script: ScriptId,
+    pub trigger: TriggerId,
+    pub item: OutboxId,
+    pub account: AccountId,
 }
 
-async fn instance(writer: &Writer) -> Instance {
+pub async fn instance(writer: &Writer) -> Instance {
     let ids = Instance {
         app: AppId::generate(),
         script: ScriptId::generate(),
@@ -72,6 +72,7 @@ async fn instance(writer: &Writer) -> Instance {
         is_watched: false,
         replay_of: None,
         handles: None,
+        carried: None,
     };
     let (email, name) = ("ada@example.com".to_owned(), "Ada".to_owned());
     let created = account::Created { account, email, name, role: InstanceRole::Member };

@@ -50,8 +50,14 @@ async fn live(writer: &Writer, world: &mut World, dice: &mut Dice) -> usize {
         }
         tried += callers;
         let answers = wanted.into_iter().map(|wanted| {
-            let fires = wanted.events.iter().any(|event| matches!(event, Event::CronFired(_)));
-            let reads = if fires { vec![as_if_configured(wanted.app)] } else { Vec::new() };
+            let is_folded_by_statements = |event: &Event| {
+                matches!(event, Event::CronFired(_) | Event::CronCarriedForward(_) | Event::OutboxCarriedForward(_))
+            };
+            let reads = if wanted.events.iter().any(is_folded_by_statements) {
+                vec![as_if_configured(wanted.app)]
+            } else {
+                Vec::new()
+            };
             writer.commit_after(wanted.app, reads, wanted.events)
         });
         committed += join_all(answers).await.iter().filter(|answer| answer.is_ok()).count();

@@ -146,11 +146,11 @@ impl Inner {
             Read::DeadLetter { dead_letter, version } => {
                 self.letters.get(dead_letter).is_some_and(|letter| letter.position == *version)
             }
-            Read::Config { .. } | Read::Cron { .. } | Read::Owed { .. } | Read::Lane { .. } | Read::LastSeal { .. } => {
             Read::Alert { .. }
             | Read::Config { .. }
             | Read::Cron { .. }
             | Read::Owed { .. }
+            | Read::Lane { .. }
             | Read::LastSeal { .. } => {
                 panic!("no run reads this")
             }

@@ -4,6 +4,7 @@
 //!
 //! What was read from stays as it is: comparing the two, and putting right what differs, is for others ([`super::correct`]).
 
+mod before;
 mod database;
 mod stretch;
 
@@ -13,6 +14,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, pool::PoolConnection, postgres::Postgres};
 use uuid::Uuid;
 
+use super::read::ReadError;
 use super::{
     Position, Recorded,
     batch::{self, Arrays, Verdict, Writer},
@@ -20,6 +22,7 @@ use super::{
     schema::SchemaError,
 };
 use crate::id::{AppId, EventId, NodeEpoch};
+use before::Before;
 use stretch::Stretch;
 
 /// Why state could not be made anew.
@@ -28,6 +31,9 @@ pub enum BesideError {
     /// The database would not.
     #[error("failed to make state anew from the log")]
     Database(#[from] sqlx::Error),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
     /// The role may not create databases.
     #[error(
         "state is made anew in a database of its own, and the role `{role}` may not create one: let it, with \
@@ -87,6 +93,7 @@ pub struct Beside {
     at: Position,
     /// Apps that were deleted.
     gone: HashSet<AppId>,
+    before: Before,
 }
 
 impl Beside {
@@ -117,7 +124,8 @@ impl Beside {
             .execute(&mut *folding)
             .await?;
         let writer = Writer { token, known: None, epoch, triggers: Some(Position::ZERO) };
-        Ok(Self { name, live: live.clone(), pool, folding, writer, at: Position::ZERO, gone: HashSet::new() })
+        let (gone, before) = (HashSet::new(), Before::default());
+        Ok(Self { name, live: live.clone(), pool, folding, writer, at: Position::ZERO, gone, before })
     }
 
     /// Connections to it. What they call `now()` is what [`Beside::stands_at`] said last.
@@ -168,6 +176,7 @@ impl Beside {
             let connection: &mut PgConnection = &mut self.folding;
             let folded = config::fold(connection, &recorded.event, recorded.position, recorded.at).await;
             folded.map_err(|error| self.failed(recorded.position, error))?;
+            self.remember_handlers(recorded).await?;
         }
         if stretch.changes_triggers {
             // The function asks whether they are those that the events were matched against.
