@@ -4,6 +4,7 @@
 //! beside ([`picloud_core::log::beside`]), both are compared as of one moment, table by table, and rows that differ are replaced
 //! in short transactions, in which nobody appends.
 
+mod builder;
 mod compare;
 mod difference;
 mod mend;

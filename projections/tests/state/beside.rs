@@ -9,7 +9,7 @@ use picloud_core::{
     log::{
         NewEvent, Position, Recorded, alone,
         beside::{Beside, BesideError},
-        no_longer_alone,
+        jobs, no_longer_alone, outbox,
     },
 };
 use picloud_projections::{
@@ -79,6 +79,9 @@ async fn time_is_what_the_events_say_there(pool: PgPool) {
     // A sweep, by the same statements as the service's, takes what had expired by then, and not what has by now.
     beside.stands_at(at(120)).await.unwrap();
     entries::sweep(beside.pool()).await.unwrap();
+    entries::sweep_deleted(beside.pool()).await.unwrap();
+    outbox::sweep(beside.pool()).await.unwrap();
+    jobs::sweep(beside.pool()).await.unwrap();
     assert_eq!(rows(&beside).await, all[..3]);
     beside.drop().await.unwrap();
     assert_eq!(left(&pool).await, [""; 0]);

@@ -8,4 +8,5 @@ mod history;
 mod put_right;
 mod random;
 mod retained;
+mod things;
 mod writer;
