@@ -192,10 +192,10 @@ impl Builder {
                 let one = one.expect("what was mended was compared");
                 *one.put_right.get_or_insert(0) += corrected.rows;
             }
-            left = left.or(mended.in_the_way.map(|constraint| (part[0].0, constraint)));
+            left = left.or(mended.in_the_way);
         }
         if let Some((table, constraint)) = left.filter(|_| !is_any) {
-            return Err(RebuildError::InTheWay { table: self.tables[table].name.clone(), constraint });
+            return Err(RebuildError::InTheWay { table, constraint });
         }
         if rebuilt.iter().any(|one| one.table == "outbox" && one.put_right.is_some()) {
             // What is owed again is to be run; what is not owed any more nobody finds.

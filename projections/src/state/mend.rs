@@ -31,7 +31,8 @@ enum Kind {
 #[derive(Debug, Default)]
 pub(super) struct Mended {
     pub tables: Vec<Corrected>,
-    pub in_the_way: Option<String>,
+    /// A table, and the constraint that its rows would break.
+    pub in_the_way: Option<(String, String)>,
 }
 
 /// Makes rows what they are in the database beside, by their keys.
@@ -98,7 +99,7 @@ async fn do_all(connection: &mut PgConnection, mut work: Vec<Work<'_>>) -> Resul
                 }
                 Err(error) if constraint(&error).is_some() => {
                     savepoint.rollback().await?;
-                    in_the_way = constraint(&error);
+                    in_the_way = constraint(&error).map(|constraint| (table.name.clone(), constraint));
                     is_further |= what.len() > 1;
                     let second = what.split_off(what.len() / 2);
                     let parts = [what, second].into_iter().filter(|part| !part.is_empty());
