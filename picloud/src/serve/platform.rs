@@ -26,7 +26,7 @@ use picloud_projections::{
     views::{Keeper, Views},
 };
 use picloud_workers::{
-    alerts::{AlertParts, Messenger},
+    alerts::{AlertParts, Messenger, STEADY},
     letters::{JobParts, Jobs},
     outbox::{self, Dispatcher, DispatcherParts},
     pool::{self, Pool},
@@ -192,6 +192,7 @@ impl Platform {
             views: views.clone(),
             disk: disk.clone(),
             messenger: Messenger::new(keyring.clone(), http.for_operators(), admin_url),
+            steady: STEADY,
         });
         let pool = Pool::new(pool::Settings::default()).context("failed to start the threads for scripts")?;
         let runner = Runner::new(RunnerParts {

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
-    alert::{Answered, Matter, NoAddress, RETRY, Space},
+    alert::{Answered, NoAddress, RETRY, Space},
     causes::with_causes,
     event::{
         Actor, Event,
@@ -34,9 +34,12 @@ use tracing::{debug, error, info, warn};
 use super::{
     message::Message,
     messenger::Messenger,
-    observe::{Observer, Polling},
+    observe::{Observed, Observer, Steady},
     plan::{Book, Plan},
 };
+
+/// What comes and goes within this time is not told.
+pub const STEADY: Duration = Duration::from_secs(15);
 
 /// How often a node looks, in memory alone, whether something is wrong with it, and asks whether it is the one that tells.
 const TICK: Duration = Duration::from_secs(3);
@@ -70,6 +73,8 @@ pub struct AlertParts {
     pub disk: watch::Receiver<Option<Space>>,
     /// Sends.
     pub messenger: Messenger,
+    /// So long something has to be well, or a node unheard of, until that is said: [`STEADY`], but where nobody wants to wait.
+    pub steady: Duration,
 }
 
 /// Looks for what is wrong, and tells.
@@ -100,14 +105,14 @@ impl Alerts {
     /// For one node.
     #[must_use]
     pub fn new(parts: AlertParts) -> Self {
-        let AlertParts { direct, committer, node, name, setup, tail, views, disk, messenger } = parts;
+        let AlertParts { direct, committer, node, name, setup, tail, views, disk, messenger, steady } = parts;
         Self {
             direct: direct.options(LOOKING),
             committer,
             node,
             setup,
             messenger,
-            observer: Observer { node: name, tail, views, disk, polling: Polling::default() },
+            observer: Observer { node: name, tail, views, disk, steady: Steady::new(steady) },
             sending: JoinSet::new(),
             on_their_way: HashMap::new(),
         }
@@ -155,7 +160,8 @@ impl Alerts {
         let mut tells = alone(&mut connection, "alerts").await?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looked_at: Option<Vec<Matter>> = None;
+        self.observer.steady.forget();
+        let mut looked_at: Option<Observed> = None;
         let mut due = None;
         loop {
             let seen = self.observer.look(tells);
@@ -181,7 +187,7 @@ impl Alerts {
                     }
                     sleep(GATHER).await;
                     // Of all that happens, the others tell only what is wrong with themselves.
-                    if tells || looked_at.as_ref().is_some_and(|seen| !seen.is_empty()) {
+                    if tells || looked_at.as_ref().is_some_and(|seen| !seen.wrong.is_empty()) {
                         looked_at = None;
                     }
                 }
@@ -205,15 +211,14 @@ impl Alerts {
         &mut self,
         connection: &mut PgConnection,
         tells: bool,
-        seen: &[Matter],
+        seen: &Observed,
     ) -> Result<Option<Instant>, AlertError> {
         let (told, now) = alerts::told(&mut *connection).await?;
         let looked_at = Instant::now();
         let channels = self.channels();
         let book = Book::new(&told, &channels, now);
         let mut plan = Plan::default();
-        let knows = |condition, subject: &str| self.observer.knows(condition, subject, tells);
-        book.lasting(seen, knows, &mut plan);
+        book.lasting(seen, &mut plan);
         if tells {
             what_happened(connection, &book, &channels, &mut plan).await?;
         }
@@ -233,7 +238,7 @@ impl Alerts {
         let (kind, alert) = (event.kind(), event.subject());
         match self.append(event, read).await {
             Ok(()) => {
-                info!(event.kind = kind, alert.id = alert, "Something is wrong, or over: a channel is to be told")
+                info!(event.kind = kind, alert.id = alert, "Something is wrong, or over: a channel is to be told");
             }
             Err(CommitError::Rejected(Rejected::Stale)) => debug!("Another node has said it, or a channel was changed"),
             Err(error) => return Err(error.into()),

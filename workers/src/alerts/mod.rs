@@ -14,5 +14,5 @@ mod messenger;
 mod observe;
 mod plan;
 
-pub use keeper::{AlertParts, Alerts};
+pub use keeper::{AlertParts, Alerts, STEADY};
 pub use messenger::Messenger;

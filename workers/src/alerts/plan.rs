@@ -17,6 +17,8 @@ use picloud_projections::{
     setup::AlertChannel,
 };
 
+use super::observe::Observed;
+
 /// What was told last, by whom and about what.
 pub(super) struct Book<'t> {
     told: HashMap<(&'t str, Condition, &'t str), &'t Told>,
@@ -40,17 +42,16 @@ impl<'t> Book<'t> {
         Self { told: told.collect(), channels, now }
     }
 
-    /// Raises what lasts, and ends what is over. Whether something is over that is not among `seen`, only some know.
-    pub fn lasting(&self, seen: &[Matter], knows: impl Fn(Condition, &str) -> bool, plan: &mut Plan) {
+    /// Raises what lasts, and ends what is known to be over.
+    pub fn lasting(&self, seen: &Observed, plan: &mut Plan) {
         for channel in self.channels {
-            for matter in seen {
+            for matter in &seen.wrong {
                 self.happens(channel, matter, plan);
             }
         }
         for told in self.told.values() {
             let Some(channel) = self.channels.iter().find(|channel| channel.name == told.channel) else { continue };
-            let is_seen = seen.iter().any(|seen| seen.condition() == told.condition && seen.subject() == told.subject);
-            if is_seen || !knows(told.condition, &told.subject) {
+            if !seen.is_well(told.condition, &told.subject) {
                 continue;
             }
             let verdict = decide(told.condition, false, Some(&told.last()), channel.cooldown_s, self.now);
@@ -170,16 +171,14 @@ mod tests {
         }
     }
 
-    /// The kinds and data of what is to be said when these views are parked, where views are seen to.
-    fn lasting(
-        told: &[Told],
-        channels: &[Arc<AlertChannel>],
-        views: &[&str],
-        sees_to_views: bool,
-    ) -> Vec<(String, Read)> {
-        let seen: Vec<_> = views.iter().map(|view| parked(view)).collect();
+    /// What is to be said when these views are parked and these are well.
+    fn lasting(told: &[Told], channels: &[Arc<AlertChannel>], wrong: &[&str], well: &[&str]) -> Vec<(String, Read)> {
+        let seen = Observed {
+            wrong: wrong.iter().map(|view| parked(view)).collect(),
+            well: well.iter().map(|view| (Condition::ViewParked, (*view).to_owned())).collect(),
+        };
         let mut plan = Plan::default();
-        Book::new(told, channels, at(10)).lasting(&seen, |_, _| sees_to_views, &mut plan);
+        Book::new(told, channels, at(10)).lasting(&seen, &mut plan);
         plan.events.into_iter().map(|(event, read)| (event.kind().to_owned(), read)).collect()
     }
 
@@ -192,19 +191,19 @@ mod tests {
     fn a_view_that_stands_still_is_told_to_each_channel_that_has_not_heard() {
         let channels = [channel("ops"), channel("phone")];
         let before = [told("ops", parked("logs"))];
-        let said = lasting(&before, &channels, &["logs"], true);
+        let said = lasting(&before, &channels, &["logs"], &["metrics"]);
         assert_eq!(said, [("alert.raised".to_owned(), seen("phone", "logs", 0))]);
     }
 
     #[test]
-    fn that_a_view_goes_on_is_told_by_who_sees_to_views() {
+    fn that_a_view_goes_on_is_told_by_who_knows() {
         let channels = [channel("ops")];
         let before = [told("ops", parked("logs")), told("ops", parked("metrics"))];
-        let said = lasting(&before, &channels, &["metrics"], true);
+        let said = lasting(&before, &channels, &["metrics"], &["logs", "errors"]);
         assert_eq!(said, [("alert.recovered".to_owned(), seen("ops", "logs", 7))]);
-        assert_eq!(lasting(&before, &channels, &[], false), [], "others do not know how views stand");
+        assert_eq!(lasting(&before, &channels, &[], &["errors"]), [], "others do not know how these stand");
         // A channel that is not told anything is not told of the end.
-        assert_eq!(lasting(&before, &[], &[], true), []);
+        assert_eq!(lasting(&before, &[], &[], &["logs"]), []);
     }
 
     #[test]

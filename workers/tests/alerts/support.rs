@@ -99,6 +99,7 @@ impl Cluster {
             views,
             disk: room,
             messenger: Messenger::new(keyring.clone(), http.for_operators(), "http://pi:8081".to_owned()),
+            steady: Duration::from_millis(50),
         });
         let alerting = tokio::spawn(alerts.run(stop.clone()));
         let tasks = vec![alerting, task, tail_task];
