@@ -60,6 +60,21 @@ async fn what_was_wrong_when_a_node_went_away_is_over_when_it_comes_back_well(po
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn a_node_that_is_not_notified_says_so(pool: PgPool) {
+    let cluster = Cluster::new(&pool);
+    let (node, deaf) = (cluster.node("attic").await, cluster.deaf_node("cellar").await);
+    let receiver = Server::saying(answer("200 OK", "", "")).await;
+    node.channel("ops", &receiver, 3_600, None).await;
+    soon(receiver.was_asked(1)).await;
+    let told = body(&receiver.seen()[0]);
+    assert_eq!(told["data"]["condition"], "listening_degraded");
+    assert_eq!(told["data"]["node"], "cellar", "the other hears well");
+    node.events("alert.delivered", 1).await;
+    deaf.stop().await;
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_channel_hears_of_what_it_wants_to(pool: PgPool) {
     let node = Cluster::new(&pool).node("attic").await;
     let (disks, letters) =

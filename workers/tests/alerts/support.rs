@@ -23,7 +23,10 @@ use picloud_workers::{
     http::{Client, Settings, SystemResolver},
 };
 use serde_json::Value;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
@@ -68,9 +71,23 @@ impl Cluster {
 
     /// A node on a machine of that name.
     pub async fn node(&self, name: &str) -> TestNode {
-        let options = self.database.connect_options().as_ref().clone();
-        let connect = |most| PgPoolOptions::new().max_connections(most).connect_lazy_with(options.clone());
-        let (pool, listen) = (connect(4), connect(2));
+        self.node_that_listens(name, self.options()).await
+    }
+
+    /// One that has no way to listen.
+    pub async fn deaf_node(&self, name: &str) -> TestNode {
+        self.node_that_listens(name, self.options().port(1)).await
+    }
+
+    fn options(&self) -> PgConnectOptions {
+        self.database.connect_options().as_ref().clone()
+    }
+
+    async fn node_that_listens(&self, name: &str, on: PgConnectOptions) -> TestNode {
+        let options = self.options();
+        let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options.clone());
+        let patience = Duration::from_secs(1);
+        let listen = PgPoolOptions::new().max_connections(2).acquire_timeout(patience).connect_lazy_with(on);
         let master = MasterKey::load_or_make(&self.secrets.path().join("master.key")).unwrap();
         let keyring = Keyring::open(master, pool.clone()).await.unwrap();
         let node = Node::register(&pool, name, "0.0.0").await.unwrap();
