@@ -143,7 +143,12 @@ async fn state_is_what_follows_from_what_is_left_of_the_log(pool: PgPool) {
     // In the part that stays.
     writer.commit(app, vec![increased("count", 2), set("over", "2"), deleted("late")]).await.unwrap();
     writer.commit(app, vec![Cancelled { item: ended }.into()]).await.unwrap();
-    let handled = dead_letter::HandlerEnded { dead_letter: open, item: handler, invocation: None, error: Some("boom".to_owned()) };
+    let handled = dead_letter::HandlerEnded {
+        dead_letter: open,
+        item: handler,
+        invocation: None,
+        error: Some("boom".to_owned()),
+    };
     writer.commit(app, vec![handled.into(), Cancelled { item: handler }.into()]).await.unwrap();
     let rebuilt = compared(&pool).await;
     assert_eq!(differing(&rebuilt), [""; 0], "{rebuilt:#?}");

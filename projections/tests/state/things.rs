@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use picloud_core::id::{
-    AccountId, AlertId, ApiKeyId, AppId, DataKeyId, DeadLetterId, DomainId, EventId, HistoryId, InvocationId, JobId, NodeEpoch,
-    OutboxId, RequestId, RouteId, ScriptId, SecretId, SessionId, TriggerId, VersionId,
+    AccountId, AlertId, ApiKeyId, AppId, DataKeyId, DeadLetterId, DomainId, EventId, HistoryId, InvocationId, JobId,
+    NodeEpoch, OutboxId, RequestId, RouteId, ScriptId, SecretId, SessionId, TriggerId, VersionId,
 };
 
 use crate::history::Dice;
