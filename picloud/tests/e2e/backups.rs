@@ -223,6 +223,8 @@ async fn lives_on(service: &Service, elsewhere: &Home, cursor: &mut Option<Strin
     history::assert_gapless(&events);
     assert_eq!(runs(&events), 3);
     assert!(service.get("shop.localhost", "/readyz").await.1.contains("\"degraded\":[]"));
+    // State was copied, and is what the log makes of it all the same: two lives of it by now.
+    elsewhere.picloud(&["replay", "--state"]).await;
     let verified = elsewhere.picloud(&["verify"]).await;
     assert!(verified.contains("are as they were sealed"), "{verified}");
     let asked = BTreeMap::from([("PICLOUD_KEY", service.key().to_owned())]);
