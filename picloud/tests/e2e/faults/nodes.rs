@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use picloud::embedded::{Embedded, Search};
+use picloud_projections::state;
 use rustix::process::{Pid, Signal, kill_process};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::sleep;
 
 use super::dice::Dice;
@@ -105,6 +106,15 @@ impl Nodes {
     pub async fn database(&self) -> PgConnection {
         let options = self.postgres.options();
         eventually("the database is there", || async { PgConnection::connect_with(&options).await.ok() }).await
+    }
+
+    /// Every row of state is what a fold of the log makes, from its first event on.
+    pub async fn state_is_the_fold_of_the_log(&self) {
+        let pool = PgPool::connect_with(self.postgres.options()).await.unwrap();
+        for one in state::rebuild(&pool, &[], false, |_| {}).await.unwrap() {
+            assert!(matches!(one.compared, state::Compared::Same { .. }), "{one:?}");
+        }
+        pool.close().await;
     }
 
     pub async fn happen(&mut self, fault: Fault) {

@@ -162,6 +162,7 @@ impl World {
         })
         .await;
         batch.check(&mut self.nodes.database().await).await;
+        self.nodes.state_is_the_fold_of_the_log().await;
     }
 
     pub async fn stop(self) {
