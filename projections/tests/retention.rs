@@ -218,6 +218,8 @@ async fn what_was_deleted_is_not_said_to_be_there(pool: PgPool) {
     writer.commit(app, app::Created { app, slug: "shop".to_owned() }.into()).await.unwrap();
     let set = Step::Set { key: 0, value: "1", expires_in_ms: None }.event().unwrap();
     writer.commit(app, set).await.unwrap();
+    let expired = Step::Set { key: 1, value: "1", expires_in_ms: Some(-5) }.event().unwrap();
+    writer.commit(app, expired).await.unwrap();
     let fill = async || {
         while writer.commit(app, Step::Increase { key: 2, by: 1 }.event().unwrap()).await.unwrap().last.0 % 20 != 0 {}
     };
@@ -241,6 +243,9 @@ async fn what_was_deleted_is_not_said_to_be_there(pool: PgPool) {
         })
         .collect();
     assert_eq!(values, [Some("1".to_owned()), None], "that it was there, and then that it was not");
+    let of_expired = Filter { subject: Some("kv:things/b".to_owned()), ..filter };
+    let said = writer.reader.list(&of_expired, Direction::Forward, Position::ZERO, head, 10).await.unwrap();
+    assert_eq!(said.len(), 0, "nobody would read it");
     let moment = Moment { position: writer.reader.floor(Class::Data).await.unwrap(), at: Utc::now() };
     let past = travel::entry(&writer.reader, app, COLLECTION, "a", moment).await.unwrap();
     assert!(matches!(past, Past::Gone { .. }), "{past:?}");

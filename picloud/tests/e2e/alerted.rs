@@ -119,7 +119,12 @@ async fn a_dead_letter_is_told_once_in_a_cool_down_and_nothing_of_the_address_is
     let home = Arc::new(Home::new());
     let service = Start::new(&home).with("PICLOUD_LOG", "debug").ready().await;
     let receiver = Receiver::start().await;
-    let set = home.run_reading(&["alerts", "set", "ops", "--webhook", "-", "--output", "json"], &receiver.url).await;
+    let set = home
+        .run_reading(
+            &["alerts", "set", "ops", "--webhook", "-", "--on", "dead-letter", "--output", "json"],
+            &receiver.url,
+        )
+        .await;
     assert!(set.status.success(), "{}", told(&set));
     let channel: Value = serde_json::from_slice(&set.stdout).unwrap();
     let secret = channel["secret"].as_str().unwrap().strip_prefix("whsec_").unwrap().to_owned();
@@ -181,7 +186,7 @@ async fn letters_that_a_handler_takes_care_of_wake_nobody() {
     let home = Arc::new(Home::new());
     let service = Start::new(&home).ready().await;
     let receiver = Receiver::start().await;
-    home.picloud(&["alerts", "set", "ops", "--webhook", &receiver.url]).await;
+    home.picloud(&["alerts", "set", "ops", "--webhook", &receiver.url, "--on", "dead-letter"]).await;
     handled(&home, "cared-for", "\"cared for\"").await;
     handled(&home, "helpless", "throw \"too much for me\"").await;
     fail(&service, "cared-for").await;
@@ -201,7 +206,7 @@ async fn an_alert_outlives_its_receivers_absence_and_a_killed_service() {
     let mut service = Start::new(&home).ready().await;
     let receiver = Receiver::start().await;
     receiver.answers(503);
-    home.picloud(&["alerts", "set", "ops", "--webhook", &receiver.url]).await;
+    home.picloud(&["alerts", "set", "ops", "--webhook", &receiver.url, "--on", "dead-letter"]).await;
     broken(&home, "shop").await;
     fail(&service, "shop").await;
     let again = events(&service, "alert.rescheduled", 1).await;
@@ -257,7 +262,7 @@ async fn a_view_that_stands_still_is_told_and_so_is_that_it_goes_on() {
     let (home, database) = (Arc::new(Home::new()), SharedDatabase::new().await);
     let service = Start::new(&home).with("DATABASE_URL", database.url()).ready().await;
     let receiver = Receiver::start().await;
-    home.picloud(&["alerts", "set", "ops", "--webhook", &receiver.url]).await;
+    home.picloud(&["alerts", "set", "ops", "--webhook", &receiver.url, "--on", "view-parked"]).await;
     let shop = app::write(&home, "shop", &[("greet", "GET /", "\"hello\"")]);
     home.picloud(&["deploy", &shop]).await;
     let mut connection = database.connect().await;

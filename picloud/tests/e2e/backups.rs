@@ -222,7 +222,10 @@ async fn lives_on(service: &Service, elsewhere: &Home, cursor: &mut Option<Strin
     let events = history::of(service).await;
     history::assert_gapless(&events);
     assert_eq!(runs(&events), 3);
-    assert!(service.get("shop.localhost", "/readyz").await.1.contains("\"degraded\":[]"));
+    let ready: Value = serde_json::from_str(&service.get("shop.localhost", "/readyz").await.1).unwrap();
+    let degraded = ready["degraded"].as_array().unwrap();
+    // How full the disk is that this is tested on is none of its business.
+    assert!(degraded.iter().all(|what| what.as_str().unwrap().contains("the disk")), "{ready}");
     // State was copied, and is what the log makes of it all the same: two lives of it by now.
     elsewhere.picloud(&["replay", "--state"]).await;
     let verified = elsewhere.picloud(&["verify"]).await;

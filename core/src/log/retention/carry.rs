@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// So many things are said again in one commit, that need not be said together.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 100;
 
 /// So much of what is said again goes into one commit, in bytes.
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// A lane is said again as a whole, while nobody else appends. One of more items than these has to be waited for.
-const MOST_IN_A_LANE: usize = 2_000;
+const MOST_IN_A_LANE: usize = 500;
 
 /// How often it is tried again after somebody was quicker.
 const TRIES: u32 = 20;

@@ -37,6 +37,7 @@ pub async fn snapshot(
     leaf: Leaf,
 ) -> Result<usize, RetentionError> {
     let apps: Vec<Uuid> = sqlx::query_scalar!("select id from state.app").fetch_all(pool).await?;
+    let Some(ended_at) = ended_at(pool, leaf).await? else { return Ok(0) };
     let mut saying = Saying { committer, node, events: Vec::new(), bytes: 0, said: 0 };
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
@@ -49,15 +50,21 @@ pub async fn snapshot(
     let mut past: Option<Told> = None;
     while let Some(row) = rows.try_next().await? {
         if let Some(over) = past.take_if(|past| !past.is_about(&row)) {
-            saying.say(over.snapshot()).await?;
+            saying.say(over.snapshot(ended_at)).await?;
         }
         past.get_or_insert_with(|| Told::new(&row)).take(reader, &row).await?;
     }
     if let Some(over) = past {
-        saying.say(over.snapshot()).await?;
+        saying.say(over.snapshot(ended_at)).await?;
     }
     saying.flush().await?;
     Ok(saying.said)
+}
+
+/// When the last of its events happened; none, when it has none.
+async fn ended_at(pool: &PgPool, leaf: Leaf) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let sql = format!("select at from log.{} order by position desc limit 1", leaf.table());
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(pool).await
 }
 
 /// The leaves behind one in which there may be snapshots.
@@ -190,11 +197,12 @@ impl Told {
 
     /// What it was at the end of all that was read, if that is to be said: of what is gone only where something says that it was
     /// there.
-    fn snapshot(self) -> Option<NewEvent> {
-        if !self.is_changed || (self.entry.is_none() && !self.is_said) {
+    fn snapshot(self, at: DateTime<Utc>) -> Option<NewEvent> {
+        // What had expired by then nobody will read.
+        let value = self.entry.filter(|entry| !entry.is_expired(at));
+        if !self.is_changed || (value.is_none() && !self.is_said) {
             return None;
         }
-        let value = self.entry;
         let snapshot = kv::Snapshot {
             collection: self.collection,
             key: self.key,
