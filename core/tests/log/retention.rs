@@ -5,6 +5,7 @@ use picloud_core::{
     event::{
         Class, Event, cron,
         outbox::{CarriedForward, Delivered, Enqueued, Exhausted},
+        trigger,
     },
     id::{AppId, DeadLetterId, InvocationId, OutboxId},
     log::{
@@ -22,7 +23,7 @@ use super::{
     outbox::{delivered, finish, ids, owed, rescheduled, turn},
     partitions::segments,
     seals::Sealing,
-    triggers::{app_with_script, trigger},
+    triggers::{self, app_with_script},
 };
 use crate::support::{TestNode, completed, created, event, set, soon, started, value};
 
@@ -182,12 +183,19 @@ async fn times_that_were_decided_about_are_remembered(database: PgPool) {
     segments(&database, &[12, 1_000]).await;
     let node = TestNode::start(&database).await;
     let (app, script) = app_with_script(&node).await;
-    let trigger = trigger(&node, app, script, json!({ "kind": "cron", "schedule": "* * * * *" })).await;
+    let trigger = triggers::trigger(&node, app, script, json!({ "kind": "cron", "schedule": "* * * * *" })).await;
     let due_at = Utc::now() - TimeDelta::days(40);
     let fired = cron::Fired { trigger, due_at, passed_over: 0, is_skipped: false };
     let mut commit = Commit::new(node.node.authority(), vec![event(app, fired)]);
     commit.reads.push(Read::Cron { trigger, version: Position::ZERO });
     soon(node.committer.commit(commit)).await.unwrap();
+    // Of one that is deleted nobody asks.
+    let deleted = triggers::trigger(&node, app, script, json!({ "kind": "cron", "schedule": "* * * * *" })).await;
+    let fired = cron::Fired { trigger: deleted, due_at, passed_over: 0, is_skipped: true };
+    let mut commit = Commit::new(node.node.authority(), vec![event(app, fired)]);
+    commit.reads.push(Read::Cron { trigger: deleted, version: Position::ZERO });
+    soon(node.committer.commit(commit)).await.unwrap();
+    node.commit(vec![event(app, trigger::Deleted { trigger: deleted })]).await.unwrap();
     fill(&node, app, 13).await;
     let leaf = is_due(&node, Class::Run).await.unwrap();
     assert_eq!(held(&database, leaf).await, Some(Hold::Owed));

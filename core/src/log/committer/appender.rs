@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{CommitterConfig, Shared, configuring};
 use crate::{
+    event::Event,
     id::NodeEpoch,
     log::{
         Appended, Broadcast, CommitError, Committed, Handoff, Position, Rejected,
@@ -347,11 +348,13 @@ impl Appender {
             .fetch_all(connection)
             .await?;
             for row in rows {
-                let known = matches!(row.kind.as_str(), "kv.set" | "kv.increased" | "kv.deleted");
+                let writes = matches!(row.kind.as_str(), "kv.set" | "kv.increased" | "kv.deleted");
                 match (row.app_id, row.collection, row.key) {
-                    (Some(app), Some(collection), Some(key)) if known => {
+                    (Some(app), Some(collection), Some(key)) if writes => {
                         self.recent.wrote(Position(row.position), app.into(), &collection, &key);
                     }
+                    // Messages, and what entries were before: no entry is another for it.
+                    _ if !writes && Event::KINDS.iter().any(|(kind, _)| *kind == row.kind) => {}
                     // A newer node may write what this one does not know: then nothing up to here is known.
                     _ => self.recent.unknown(Position(row.position)),
                 }

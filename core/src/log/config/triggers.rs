@@ -25,6 +25,10 @@ pub(super) async fn changed(
     let before = find(connection, trigger).await?;
     let Some(after) = evolve(before, new, position, at) else { return Ok(()) };
     write(connection, new, &after).await?;
+    if after.deleted_at.is_some() {
+        // Nothing is decided about its times any more.
+        sqlx::query!("delete from state.cron where trigger_id = $1", trigger.uuid()).execute(&mut *connection).await?;
+    }
     if !matches!(new.event, Event::TriggerPaused(_) | Event::TriggerResumed(_)) {
         // Other triggers count from here on: whoever has not heard of it is sent back.
         sqlx::query!("update log.writer set triggers = $1", position.0).execute(connection).await?;
