@@ -1,7 +1,7 @@
 //! What was kept for long enough goes, a class and a segment of the log at a time.
 //!
-//! First whatever is still owed is said again ([`carry`]), so that nothing points to what goes, and what entries were at its end
-//! ([`snapshot`]), so that their past from there on can be told. When nothing holds it any more
+//! First whatever is still owed is said again ([`carry()`]), so that nothing points to what goes, and what entries were at its end
+//! ([`snapshot()`]), so that their past from there on can be told. When nothing holds it any more
 //! ([`holds`]), an event says that the events are none of the log's from there on ([`archive`]): every reader of the log leaves them
 //! out, and views forget what they made of them when they come to that event. What is left then is a table that nobody
 //! reads, and it is dropped beside the log ([`drop_archived`]): whoever appends waits for none of it.
