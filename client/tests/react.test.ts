@@ -1,10 +1,10 @@
 // @vitest-environment jsdom
 import { createElement, StrictMode, useState, type ReactNode } from 'react'
 import { createRoot, type Root } from 'react-dom/client'
-import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, expect, it } from 'vitest'
 import { createClient, type Client } from '../src/index.js'
 import { useMessages, useSubscription } from '../src/react.js'
-import { control, message, Service, stream, type Answer } from './service.js'
+import { control, message, Service, soon, stream, type Answer } from './service.js'
 
 let service: Service
 let root: Root
@@ -26,7 +26,7 @@ afterEach(async () => {
 })
 
 /** Waits until the component shows something. */
-const shows = (text: string): Promise<void> => vi.waitFor(() => expect(place.textContent).toBe(text), 5_000)
+const shows = (text: string): Promise<void> => soon(() => expect(place.textContent).toBe(text))
 
 it('shows the last messages and how the connection is', async () => {
   const client = await start(stream([message('c1', 1), message('c2', 2), message('c3', 3), control('up-to-date', 'c3')]))
@@ -56,11 +56,11 @@ it('calls the newest handler, without another connection, and ends with its comp
   root.render(createElement(Listening))
   await shows('live')
   setName('second')
-  await vi.waitFor(() => expect(names).toContain('second'))
+  await soon(() => expect(names).toContain('second'))
   expect(service.asked.length).toBe(1)
 
   setTopic('others')
-  await vi.waitFor(() => expect(service.asked.length).toBe(2))
-  await vi.waitFor(() => expect(told).toEqual(['second other']))
+  await soon(() => expect(service.asked.length).toBe(2))
+  await soon(() => expect(told).toEqual(['second other']))
   expect(service.asked.map(({ url }) => url)).toEqual(['/realtime/topics?topics=news', '/realtime/topics?topics=others'])
 })

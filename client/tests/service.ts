@@ -1,5 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { vi } from 'vitest'
+
+/** Waits for what must come: much longer than it takes, for a machine may have other things to do. */
+export const soon = (what: () => void): Promise<void> => vi.waitFor(what, { timeout: 10_000 })
 
 /** What one connection is answered. */
 export type Answer = (response: ServerResponse, request: IncomingMessage) => void

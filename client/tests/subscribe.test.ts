@@ -1,6 +1,6 @@
 import { afterEach, expect, it, vi } from 'vitest'
 import { createClient, PicloudError, type Message, type Status } from '../src/index.js'
-import { control, message, problem, Service, stream, type Answer } from './service.js'
+import { control, message, problem, Service, soon, stream, type Answer } from './service.js'
 
 let service: Service
 
@@ -20,7 +20,7 @@ function collect(): { handler: (message: Message) => void; values: unknown[]; of
   return {
     values,
     handler: ({ message }) => void values.push(message),
-    of: (many) => vi.waitFor(() => expect(values.length).toBeGreaterThanOrEqual(many), { timeout: 10_000 }),
+    of: (many) => soon(() => expect(values.length).toBeGreaterThanOrEqual(many)),
   }
 }
 
@@ -34,7 +34,7 @@ it('tells messages once, in order, through cuts', async () => {
   const statuses: Status[] = []
   const subscription = client.subscribe(['news', 'room.*'], told.handler, { onStatus: (status) => statuses.push(status) })
   await told.of(4)
-  await vi.waitFor(() => expect(subscription.status).toBe('live'))
+  await soon(() => expect(subscription.status).toBe('live'))
   expect(told.values).toEqual([1, 2, 3, 4])
   expect(service.asked.map(({ headers }) => headers['last-event-id'])).toEqual([undefined, 'c2', 'c3'])
   expect(service.asked[0]?.url).toBe('/realtime/topics?topics=news%2Croom.*')
@@ -73,7 +73,7 @@ it('does not take what is not kept for a place to go on', async () => {
   const client = await start(stream([message('c1', 1), message('', 'typing')], { cut: true }), stream([message('c2', 2)]))
   const ids: (string | undefined)[] = []
   const subscription = client.subscribe('news', ({ id }) => void ids.push(id))
-  await vi.waitFor(() => expect(ids).toEqual(['c1', undefined, 'c2']))
+  await soon(() => expect(ids).toEqual(['c1', undefined, 'c2']))
   expect(service.asked[1]?.headers['last-event-id']).toBe('c1')
   subscription.close()
 })
@@ -130,12 +130,12 @@ it('waits for a handler before it tells the next', async () => {
     told.push(message)
     return new Promise<void>((resolve) => (release = resolve))
   })
-  await vi.waitFor(() => expect(told).toEqual([1]))
+  await soon(() => expect(told).toEqual([1]))
   await new Promise((resolve) => setTimeout(resolve, 30))
   expect(told).toEqual([1])
   expect(subscription.cursor).toBeUndefined()
   release()
-  await vi.waitFor(() => expect(told).toEqual([1, 2]))
+  await soon(() => expect(told).toEqual([1, 2]))
   expect(subscription.cursor).toBe('c1')
   subscription.close()
 })
@@ -152,7 +152,7 @@ it('goes on when a handler throws, and says so', async () => {
     },
     { onError },
   )
-  await vi.waitFor(() => expect(told).toEqual([1, 2]))
+  await soon(() => expect(told).toEqual([1, 2]))
   expect(onError).toHaveBeenCalledWith(new Error('oops'))
   subscription.close()
 })

@@ -1,7 +1,7 @@
 import { afterEach, expect, it, vi } from 'vitest'
 import { createClient } from '../src/index.js'
 import { messages } from '../src/svelte.js'
-import { control, message, Service, stream, type Answer } from './service.js'
+import { control, message, Service, soon, stream, type Answer } from './service.js'
 
 let service: Service
 
@@ -22,13 +22,13 @@ it('listens while somebody subscribes, once for all of them, and goes on where i
   const seen: { messages: readonly { message: number }[]; status: string }[] = []
   const [leave, leaveToo] = [store.subscribe((value) => seen.push(value)), store.subscribe(() => {})]
   expect(seen[0]).toEqual({ messages: [], status: 'connecting' })
-  await vi.waitFor(() => expect(values()).toEqual([1, 2]))
-  await vi.waitFor(() => expect(seen.at(-1)!.status).toBe('live'))
+  await soon(() => expect(values()).toEqual([1, 2]))
+  await soon(() => expect(seen.at(-1)!.status).toBe('live'))
   leave()
   leaveToo()
 
   store.subscribe((value) => seen.push(value))
-  await vi.waitFor(() => expect(values()).toEqual([2, 3]))
+  await soon(() => expect(values()).toEqual([2, 3]))
   expect(service.asked.map(({ headers }) => headers['last-event-id'])).toEqual([undefined, 'c2'])
 })
 
@@ -42,7 +42,7 @@ it('forgets what it holds when what was missed is gone', async () => {
   const leave = messages(client, 'news', { onReset: reset }).subscribe(({ messages }) => {
     seen.push(messages.map(({ message }) => message))
   })
-  await vi.waitFor(() => expect(seen.at(-1)).toEqual([9]), { timeout: 10_000 })
+  await soon(() => expect(seen.at(-1)).toEqual([9]))
   expect(seen).toContainEqual([1])
   expect(reset).toHaveBeenCalledOnce()
   leave()
