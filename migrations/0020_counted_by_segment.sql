@@ -21,6 +21,6 @@ alter table views.activity add column class text not null default 'config', add 
     drop constraint activity_pkey, add primary key (app_id, hour, kind, segment);
 alter table views.activity alter column class drop default, alter column segment drop default;
 
--- Where the run began that says it: what it says goes with that.
-alter table views.log_entry add column began bigint not null default 0;
-alter table views.log_entry alter column began drop default;
+-- Where the run began that says it, if in an earlier segment: what it says goes with that. There are few of these.
+alter table views.log_entry add column began bigint;
+create index log_entry_later on views.log_entry (began) where began is not null;

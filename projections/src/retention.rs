@@ -12,7 +12,9 @@ use picloud_core::{
     log::{
         Committer, Node, Position, alone, no_longer_alone,
         read::Reader,
-        retention::{Carried, Leaf, RetentionError, archive, carry, drop_archived, due, export, holds, snapshot},
+        retention::{
+            Carried, Leaf, RetentionError, archive, carry, drop_archived, due, export, holds, is_any_archived, snapshot,
+        },
     },
 };
 use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
@@ -161,6 +163,10 @@ impl Retention {
 
     /// Drops tables of what is gone already.
     async fn drop_tables(&self) -> Result<(), RetentionError> {
+        // Who builds views anew is not to be refused for nothing.
+        if !is_any_archived(&mut *self.database.acquire().await?).await? {
+            return Ok(());
+        }
         let mut lock = PgConnection::connect_with(&self.direct).await?;
         if alone(&mut lock, "replay").await? && self.views_reach(self.reader.head().await?).await? {
             let dropped = drop_archived(&mut lock).await?;

@@ -104,7 +104,7 @@ pub enum RebuildError {
         table: String,
     },
     /// One at a time: it has one place to build in.
-    #[error("a replay is under way already: wait until that is done")]
+    #[error("a replay is under way, or a part of the log is being let go of: try again when that is done")]
     UnderWay,
 }
 

@@ -105,7 +105,7 @@ impl View for Logs {
             let entries: Vec<Said> = events.iter().filter_map(|recorded| self.said(recorded)).collect();
             if let Some(last) = entries.last() {
                 self.segments.reach(connection, schema, &["log_entry"], last.position.0).await?;
-                write(connection, schema, &entries).await?;
+                write(connection, schema, &entries, &self.segments).await?;
             }
             for gone in archived_runs(events) {
                 forget(connection, schema, gone).await?;
@@ -116,7 +116,14 @@ impl View for Logs {
     }
 }
 
-async fn write(connection: &mut PgConnection, schema: Schema, entries: &[Said]) -> Result<(), sqlx::Error> {
+async fn write(
+    connection: &mut PgConnection,
+    schema: Schema,
+    entries: &[Said],
+    segments: &Segments,
+) -> Result<(), sqlx::Error> {
+    let is_later = |said: &Said| segments.of(said.origin.position.0) != segments.of(said.position.0);
+    let began = |said: &Said| is_later(said).then_some(said.origin.position.0);
     sqlx::query(schema.sql(
         "insert into views.log_entry (position, app_id, script, version, invocation, level, began)
         select * from unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[], $7::bigint[])",
@@ -127,7 +134,7 @@ async fn write(connection: &mut PgConnection, schema: Schema, entries: &[Said]) 
     .bind(entries.iter().map(|said| said.origin.version.uuid()).collect::<Vec<_>>())
     .bind(entries.iter().map(|said| said.run.uuid()).collect::<Vec<_>>())
     .bind(entries.iter().map(|said| number(said.level)).collect::<Vec<_>>())
-    .bind(entries.iter().map(|said| said.origin.position.0).collect::<Vec<_>>())
+    .bind(entries.iter().map(began).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

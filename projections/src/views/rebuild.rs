@@ -134,7 +134,7 @@ pub enum RebuildError {
         known: String,
     },
     /// One at a time: it has one place to build in.
-    #[error("views are being built anew already: wait until that is done")]
+    #[error("a replay is under way, or a part of the log is being let go of: try again when that is done")]
     UnderWay,
 }
 

@@ -24,6 +24,7 @@ struct Gone {
 pub async fn drop_archived(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
     // What waits for a lock is in the way of all who come behind it.
     sqlx::query("set lock_timeout = '3s'").execute(&mut *connection).await?;
+    forget_marks(connection).await?;
     let gone = gone(connection).await?;
     for Gone { class, low, is_attached, is_parting } in &gone {
         if *is_attached {
@@ -33,8 +34,15 @@ pub async fn drop_archived(connection: &mut PgConnection) -> Result<usize, sqlx:
         }
         sqlx::raw_sql(AssertSqlSafe(format!("drop table log.{class}_{low}"))).execute(&mut *connection).await?;
     }
-    forget_marks(connection).await?;
     Ok(gone.len())
+}
+
+/// Whether there is something to be dropped.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn is_any_archived(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    Ok(!gone(connection).await?.is_empty())
 }
 
 async fn gone(connection: &mut PgConnection) -> Result<Vec<Gone>, sqlx::Error> {

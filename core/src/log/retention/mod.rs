@@ -26,7 +26,7 @@ use crate::event::{
 };
 
 pub use carry::{Carried, carry};
-pub use dropping::drop_archived;
+pub use dropping::{drop_archived, is_any_archived};
 pub use export::{ExportError, export};
 pub use snapshot::snapshot;
 
