@@ -6,13 +6,13 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use futures::future::{try_join, try_join_all};
+use futures::{StreamExt as _, future::try_join_all, stream};
 use picloud_core::log::{
     Position, Recorded, alone, no_longer_alone,
     read::{ReadError, Reader},
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};
-use tokio::time::sleep;
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     Schema, View, all, checkpoint,
@@ -38,7 +38,7 @@ const SWAPS: u32 = 6;
 const SHOWN: i64 = 10;
 
 /// Of transactions that may take long, and that the log can make again.
-const BUILDING: [(&str, &str); 7] = [
+const BUILDING: [(&str, &str); 8] = [
     ("synchronous_commit", "off"),
     ("jit", "off"),
     ("statement_timeout", "0"),
@@ -46,6 +46,7 @@ const BUILDING: [(&str, &str); 7] = [
     ("lock_timeout", "10s"),
     ("maintenance_work_mem", "256MB"),
     ("work_mem", "64MB"),
+    ("max_parallel_workers_per_gather", "2"),
 ];
 
 /// How far it is.
@@ -191,29 +192,21 @@ struct Builder {
 impl Builder {
     async fn build(&mut self, swaps: bool, told: &mut impl FnMut(Progress)) -> Result<Vec<Rebuilt>, RebuildError> {
         self.load().await?;
-        let mut head = self.reader.head().await?;
-        let mut next = self.reader.range(self.at, head, CHUNK).await?;
-        while !next.is_empty() {
-            // What comes after is read while this is written.
-            let up_to = next.last().map_or(self.at, |recorded| recorded.position);
-            let (following, ()) = try_join(
-                async { Ok::<_, RebuildError>(self.reader.range(up_to, head, CHUNK).await?) },
-                take_all(&self.pool, &mut self.views, self.at, &next),
-            )
-            .await?;
-            (self.at, self.at_time) = (up_to, next.last().map(|recorded| recorded.at));
-            next = following;
-            if next.is_empty() {
-                let now = self.reader.head().await?;
-                if now.0 - head.0 > NEAR {
-                    next = self.reader.range(self.at, now, CHUNK).await?;
-                }
-                head = now;
+        let mut read = read_ahead(self.reader.clone(), self.at);
+        while let Some(read) = read.recv().await {
+            let Chunk { events, up_to, head } = read?;
+            if let Some(last) = events.last() {
+                take_all(&self.pool, &mut self.views, self.at, &events).await?;
+                self.at_time = Some(last.at);
             }
+            self.at = up_to;
             told(Progress { position: self.at, head });
         }
+        // Whoever only compares reads all rows of it anyway.
+        if swaps {
+            Schema::NEXT.index(&self.pool).await?;
+        }
         let mut rebuilt = Vec::new();
-        Schema::NEXT.index(&mut *self.pool.acquire().await?).await?;
         for view in &mut self.views {
             let mut one = One { reader: &self.reader, view: &mut **view, at: self.at, at_time: self.at_time };
             let mut connection = self.pool.acquire().await?;
@@ -233,6 +226,45 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// A part of the log, and how far that goes at the moment.
+struct Chunk {
+    events: Vec<Recorded>,
+    up_to: Position,
+    head: Position,
+}
+
+/// Reads the log from a place on until it is near to its end: in a task of its own, for what is read has to be decoded, and that
+/// keeps a processor as busy as writing keeps the other.
+fn read_ahead(reader: Reader, mut at: Position) -> mpsc::Receiver<Result<Chunk, ReadError>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let read = async {
+            loop {
+                let head = reader.head().await?;
+                let chunks = (at.0..head.0).step_by(CHUNK).map(|after| {
+                    let up_to = Position((after + CHUNK as i64).min(head.0));
+                    let events = reader.range(Position(after), up_to, CHUNK);
+                    async move { Ok::<_, ReadError>(Chunk { events: events.await?, up_to, head }) }
+                });
+                // What comes after is asked for while this is decoded.
+                let mut chunks = stream::iter(chunks).buffered(2);
+                while let Some(chunk) = chunks.next().await {
+                    // Whoever built from it has given up.
+                    let Ok(()) = sender.send(Ok(chunk?)).await else { return Ok(()) };
+                }
+                at = head;
+                if reader.head().await?.0 - at.0 <= NEAR {
+                    return Ok(());
+                }
+            }
+        };
+        if let Err(error) = read.await {
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    receiver
 }
 
 /// All views at once: each has its own tables.
@@ -365,10 +397,11 @@ fn is_in_the_way(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| ["40P01", "55P03"].contains(&&*code))
 }
 
-/// How many rows a table has, and the sum of their hashes: the same for the same rows, in whatever order they lie.
+/// How many rows a table has, and the sum of their hashes: the same for the same rows, in whatever order they lie. Not every type
+/// has a hash, but all have a binary form.
 async fn checksum(connection: &mut PgConnection, schema: &str, table: &str) -> Result<(u64, String), sqlx::Error> {
     let sql = format!(
-        "select count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text from {schema}.{table} t"
+        "select count(*), coalesce(sum(hash_record_extended(row(record_send(t)), 0)), 0)::text from {schema}.{table} t"
     );
     let (count, sum): (i64, String) = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(connection).await?;
     Ok((count as u64, sum))
