@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::Args;
 use picloud::embedded::Embedded;
-use picloud_core::log::schema;
+use picloud_core::{id::AppId, log::schema};
 use sqlx::PgPool;
 use tokio::{process::Command, time::sleep};
 
@@ -30,22 +30,18 @@ const RESTORED: &str = "restored";
 /// The last days, that the events are spread over.
 const DAYS: i64 = 30;
 
-const PATIENCE: Duration = Duration::from_secs(1_800);
+const PATIENCE: Duration = Duration::from_secs(3_600);
 
 pub async fn measure(bench: &Bench, options: &Options, cluster: &Embedded, report: &mut Report) -> anyhow::Result<()> {
     eprintln!("audit");
     let pool = database(cluster, DATABASE).await?;
     schema::migrate(&pool).await?;
-    let events = generate::runs(&pool, options.events, DAYS).await?;
+    let events = generate::runs(&pool, AppId::generate(), options.events, DAYS).await?;
     let url = url(cluster, DATABASE);
 
     let service = start_picloud(bench, &url, &[]).await?;
     let began = Instant::now();
-    let sealed = until_all_are(
-        &pool,
-        "select coalesce(max((data ->> 'up_to')::bigint), 0) from log.config where kind = 'seal.sealed'",
-        events,
-    );
+    let sealed = until_sealed(&pool, events);
     let folded = until_all_are(&pool, "select coalesce(min(position), 0) from views.checkpoint", events);
     let (sealed, folded) = tokio::try_join!(sealed, folded)?;
     service.stop().await?;
@@ -66,16 +62,16 @@ pub async fn measure(bench: &Bench, options: &Options, cluster: &Embedded, repor
 
     backup(bench, cluster, &url, limit, report).await?;
 
-    // The log was written by COPY, and no state with it: it is put right first, and then compared.
-    picloud(bench, &url, &["replay", "--state", "--swap"]).await?;
     for (what, arguments) in [
-        ("state made anew and compared", &["replay", "--state"][..]),
-        ("the heaviest view, invocations, built anew and compared", &["replay", "--view", "invocations"]),
+        ("the heaviest view, invocations, built anew and compared", &["replay", "--view", "invocations"][..]),
         ("all views built anew and compared", &["replay", "--views"]),
+        // The log was written by COPY, and no state with it: it is put right first, and then compared.
+        ("state put right", &["replay", "--state", "--swap"]),
+        ("state made anew and compared", &["replay", "--state"]),
     ] {
         let (told, took) = picloud(bench, &url, arguments).await?;
         let are_same = told["items"].as_array().is_some_and(|all| all.iter().all(|one| one["compared"] == "same"));
-        ensure!(are_same, "something does not follow from the log: {told}");
+        ensure!(are_same || arguments.contains(&"--swap"), "something does not follow from the log: {told}");
         report.add(report::line(what, "events/s", &[events as f64 / took.as_secs_f64()]));
     }
     pool.close().await;
@@ -101,13 +97,19 @@ async fn backup(bench: &Bench, cluster: &Embedded, from: &str, limit: f64, repor
 }
 
 /// Runs a command on the database, which must succeed: what it told, and how long it took.
-async fn picloud(bench: &Bench, url: &str, arguments: &[&str]) -> anyhow::Result<(serde_json::Value, Duration)> {
+pub async fn picloud(bench: &Bench, url: &str, arguments: &[&str]) -> anyhow::Result<(serde_json::Value, Duration)> {
     let began = Instant::now();
     let mut command = Command::new(&bench.picloud);
     command.args(arguments).args(["--output", "json", "--data-dir"]).arg(bench.work.join("service"));
     let output = command.env("DATABASE_URL", url).output().await.context("failed to start picloud")?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok((serde_json::from_slice(&output.stdout)?, began.elapsed()))
+}
+
+/// Waits until so many events are sealed.
+pub async fn until_sealed(pool: &PgPool, events: u64) -> anyhow::Result<Instant> {
+    let sealed = "select coalesce(max((data ->> 'up_to')::bigint), 0) from log.config where kind = 'seal.sealed'";
+    until_all_are(pool, sealed, events).await
 }
 
 async fn until_all_are(pool: &PgPool, asked: &str, events: u64) -> anyhow::Result<Instant> {

@@ -1,22 +1,23 @@
 //! A log as an instance has it after some time: runs of several apps and scripts that log and sometimes fail, written where the
 //! committer would have written them, but by COPY.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::fmt::Write as _;
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::{
     event::{
-        Actor, Event, FailureReason,
+        Actor, Class, Event, FailureReason,
         invocation::{Completed, Failed, Logged, Started},
         kv,
     },
-    id::{AppId, InvocationId, NodeEpoch, RouteId, ScriptId, VersionId},
-    log::partitions,
+    id::{ApiKeyId, AppId, InvocationId, NodeEpoch, RequestId, RouteId, ScriptId, TriggerId, VersionId},
+    log::{NewEvent, partitions},
     run::{InvocationType, LogLevel, LogLine},
 };
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 /// So much is sent at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -24,10 +25,24 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Runs that are under way at the same time: events of several lie between one's own.
 const AT_ONCE: usize = 8;
 
-const APPS: usize = 4;
-const SCRIPTS: usize = 6;
+/// Of so many runs, this many are of the first app; the others share the rest.
+const OF_FIRST_APP: (u64, u64) = (7, 10);
 
-/// One run in so many fails;
+const OTHER_APPS: u64 = 3;
+const SCRIPTS: u64 = 6;
+const KEYS: u64 = 1_000;
+const TRIGGERS: u64 = 20;
+
+/// One run in so many is of a script that hardly ever runs;
+const RARE: u64 = 10_007;
+
+/// one in so many is called with a key;
+const HAS_KEY: u64 = 7;
+
+/// one in so many is a trigger's;
+const HAS_TRIGGER: u64 = 11;
+
+/// one in so many fails;
 const FAILS: u64 = 50;
 
 /// one in so many logs a line;
@@ -36,8 +51,12 @@ const LOGS: u64 = 2;
 /// one in so many writes an entry.
 const WRITES: u64 = 3;
 
-/// Runs as many as there is room for in so many events, of the days before now. How many events it came to.
-pub async fn runs(pool: &PgPool, events: u64, days: i64) -> anyhow::Result<u64> {
+/// Events of a run, on average.
+pub const EVENTS_A_RUN: f64 = 2.0 + 1.0 / LOGS as f64 + (1.0 - 1.0 / FAILS as f64) / WRITES as f64;
+
+/// Runs as many as there is room for in so many events, of the days before now: most of the first app. How many events it came
+/// to.
+pub async fn runs(pool: &PgPool, first: AppId, events: u64, days: i64) -> anyhow::Result<u64> {
     let mut connection = pool.acquire().await?;
     let head: i64 = sqlx::query_scalar("select log.find_head()").fetch_one(&mut *connection).await?;
     while partitions::room(&mut connection, picloud_core::log::Position(head)).await?.positions_left <= events as i64 {
@@ -49,7 +68,7 @@ pub async fn runs(pool: &PgPool, events: u64, days: i64) -> anyhow::Result<u64> 
     let began = last.unwrap_or_else(|| Utc::now() - TimeDelta::days(days));
     let step = (Utc::now() - began) / i32::try_from(events).context("that many events")?;
     let mut log = Log::new(head, began, step);
-    let mut happening = Happening::new();
+    let mut happening = Happening::new(first);
     for (low, high) in segments {
         let to = high.min(head + 1 + events as i64);
         if log.position + 1 < low.max(log.position + 1) || log.position + 1 >= to {
@@ -83,12 +102,16 @@ impl Log {
 }
 
 /// What a run has yet to tell.
-type Rest = Vec<(AppId, Event)>;
+type Rest = Vec<NewEvent>;
 
 /// What happens, one event after the other, the same in every run of the benchmark but for the names.
 struct Happening {
-    apps: [AppId; APPS],
-    scripts: [(ScriptId, VersionId, RouteId); SCRIPTS],
+    first: AppId,
+    others: Vec<AppId>,
+    /// The last hardly ever runs.
+    scripts: Vec<(ScriptId, VersionId, RouteId)>,
+    keys: Vec<ApiKeyId>,
+    triggers: Vec<TriggerId>,
     node: NodeEpoch,
     begun: u64,
     open: Vec<Rest>,
@@ -96,10 +119,15 @@ struct Happening {
 }
 
 impl Happening {
-    fn new() -> Self {
+    fn new(first: AppId) -> Self {
         Self {
-            apps: std::array::from_fn(|_| AppId::generate()),
-            scripts: std::array::from_fn(|_| (ScriptId::generate(), VersionId::generate(), RouteId::generate())),
+            first,
+            others: (0..OTHER_APPS).map(|_| AppId::generate()).collect(),
+            scripts: (0..=SCRIPTS)
+                .map(|_| (ScriptId::generate(), VersionId::generate(), RouteId::generate()))
+                .collect(),
+            keys: (0..KEYS).map(|_| ApiKeyId::generate()).collect(),
+            triggers: (0..TRIGGERS).map(|_| TriggerId::generate()).collect(),
             node: NodeEpoch::generate(),
             begun: 0,
             open: Vec::new(),
@@ -107,7 +135,7 @@ impl Happening {
         }
     }
 
-    fn next(&mut self) -> (AppId, Event) {
+    fn next(&mut self) -> NewEvent {
         if self.open.len() < AT_ONCE {
             let rest = self.run();
             self.open.push(rest);
@@ -125,7 +153,16 @@ impl Happening {
     fn run(&mut self) -> Rest {
         self.begun += 1;
         let n = self.begun;
-        let (app, (script, version, route)) = (self.apps[n as usize % APPS], self.scripts[n as usize % SCRIPTS]);
+        let of = |n: u64, many: u64| (n % many) as usize;
+        let app = if n % OF_FIRST_APP.1 < OF_FIRST_APP.0 { self.first } else { self.others[of(n, OTHER_APPS)] };
+        let is_rare = n.is_multiple_of(RARE);
+        let (script, version, route) = self.scripts[if is_rare { SCRIPTS as usize } else { of(n, SCRIPTS) }];
+        let trigger = n.is_multiple_of(HAS_TRIGGER).then(|| self.triggers[of(n / HAS_TRIGGER, TRIGGERS)]);
+        let actor = if n.is_multiple_of(HAS_KEY) {
+            Actor::api_key(self.keys[of(n / HAS_KEY, KEYS)], RequestId::generate(), None)
+        } else {
+            Actor::SYSTEM
+        };
         let invocation = InvocationId::generate();
         let duration_us = 200 + (n * 7_919) % 20_000 + if n.is_multiple_of(1_000) { 2_000_000 } else { 0 };
         let mut events: Vec<Event> = vec![
@@ -134,8 +171,8 @@ impl Happening {
                 script,
                 version,
                 invocation_type: InvocationType::Http,
-                route: Some(route),
-                trigger: None,
+                route: trigger.is_none().then_some(route),
+                trigger,
                 item: None,
                 attempt: 1,
                 node: self.node,
@@ -164,7 +201,8 @@ impl Happening {
             );
         }
         events.reverse();
-        events.into_iter().map(|event| (app, event)).collect()
+        let told = |event| NewEvent::new(Some(app), &actor, event).following(None, invocation, 0);
+        events.into_iter().map(told).collect()
     }
 }
 
@@ -176,27 +214,29 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn add(&mut self, log: &mut Log, (app, event): &(AppId, Event)) {
+    fn add(&mut self, log: &mut Log, new: &NewEvent) {
         log.position += 1;
         log.at += log.step;
-        let pieces = if event.class().as_str() == "data" { &mut self.data } else { &mut self.run };
+        let class = new.event.class();
+        let pieces = if class == Class::Data { &mut self.data } else { &mut self.run };
         if pieces.last().is_none_or(|piece| piece.len() > PIECE_BYTES) {
             pieces.push(String::with_capacity(PIECE_BYTES + 4_096));
         }
-        let actor: Arc<str> = serde_json::to_string(&Actor::SYSTEM).expect("actors are plain data").into();
         let piece = pieces.last_mut().expect("there is one now");
+        let or_null = |id: Option<Uuid>| id.map_or_else(|| "\\N".to_owned(), |id| id.to_string());
         let _ = writeln!(
             piece,
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{actor}\t\\N\t\\N\t0\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t\\N\t{}\t0\t{class}",
             log.position,
-            picloud_core::id::EventId::generate().uuid(),
+            new.id.uuid(),
             log.at.to_rfc3339(),
-            app.uuid(),
-            event.kind(),
-            event.subject(),
+            or_null(new.app.map(Into::into)),
+            new.event.kind(),
+            new.subject,
             // What the format has a meaning for.
-            event.data().replace('\\', "\\\\"),
-            event.class(),
+            new.data.replace('\\', "\\\\"),
+            new.actor_json,
+            or_null(new.root.map(Into::into)),
         );
     }
 

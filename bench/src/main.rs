@@ -9,11 +9,13 @@ mod audit;
 mod calls;
 mod generate;
 mod idle;
+mod large;
 mod outbox;
 mod peer;
 mod process;
 mod realtime;
 mod report;
+mod views;
 mod wrk;
 
 use std::{path::PathBuf, time::Duration};
@@ -46,7 +48,7 @@ struct Arguments {
     /// Callers at once, for the calls.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     connections: Vec<usize>,
-    /// Only these parts: append, calls, admin, outbox, realtime, audit, idle.
+    /// Only these parts: append, calls, admin, outbox, realtime, views, audit, large, idle.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     #[command(flatten)]
@@ -55,6 +57,8 @@ struct Arguments {
     realtime: realtime::Options,
     #[command(flatten)]
     audit: audit::Options,
+    #[command(flatten)]
+    large: large::Options,
 }
 
 #[derive(Subcommand)]
@@ -139,6 +143,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             report.failed("realtime", &error);
         }
     }
+    if wants("views") {
+        let with = Embedded::start(&bench.work.join("with_views"), &Search::system()).await?;
+        let without = Embedded::start(&bench.work.join("without_views"), &Search::system()).await?;
+        let measured = views::measure(&bench, &with, &without, &mut report).await;
+        without.stop().await?;
+        with.stop().await?;
+        if let Err(error) = measured {
+            report.failed("views", &error);
+        }
+    }
     if wants("audit") {
         let cluster = Embedded::start(&bench.work.join("audit"), &Search::system()).await?;
         let measured = audit::measure(&bench, &arguments.audit, &cluster, &mut report).await;
@@ -146,6 +160,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         if let Err(error) = measured {
             report.failed("audit", &error);
         }
+    }
+    if arguments.large.is_made() && wants("large") || arguments.only.iter().any(|only| only == "large") {
+        if let Err(error) = large::measure(&bench, &arguments.large, &mut report).await {
+            report.failed("large", &error);
+        }
+    } else if wants("large") {
+        report.note("lists of a large instance were not measured: `--only large` makes it, which takes half an hour");
     }
     if wants("idle") {
         idle::measure(&bench, &mut report).await?;

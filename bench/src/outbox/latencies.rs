@@ -19,6 +19,10 @@ impl Latencies {
         self.at(0.50)
     }
 
+    pub fn p95(&self) -> f64 {
+        self.at(0.95)
+    }
+
     pub fn p99(&self) -> f64 {
         self.at(0.99)
     }

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use axum::{
-    Router,
+    Json, Router,
     body::Body,
     extract::{Path, State},
     http::header,
@@ -15,6 +15,8 @@ use bytes::Bytes;
 use clap::Args;
 use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::wrappers::BroadcastStream;
 
@@ -36,6 +38,7 @@ pub async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let router = Router::new()
         .route("/readyz", get(|| async { "ok" }))
         .route("/publish/{topic}", post(publish))
+        .route("/publish-to-all", post(publish_to_all))
         .route("/realtime/topics/{topic}", get(listen))
         .with_state(Topics::default());
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
@@ -49,11 +52,27 @@ fn channel(topics: &Topics, topic: String) -> broadcast::Sender<Bytes> {
 }
 
 async fn publish(State(topics): State<Topics>, Path(topic): Path<String>, message: String) {
+    send(&topics, topic, &message);
+}
+
+#[derive(Deserialize)]
+struct ToAll {
+    topics: Vec<String>,
+    message: Box<RawValue>,
+}
+
+async fn publish_to_all(State(topics): State<Topics>, Json(ToAll { topics: to, message }): Json<ToAll>) {
+    for topic in to {
+        send(&topics, topic, message.get());
+    }
+}
+
+fn send(topics: &Topics, topic: String, message: &str) {
     let at = "2026-01-01T00:00:00.000000Z";
     let frame = format!(
         "id: {ID}\nevent: message\ndata: {{\"topic\":\"{topic}\",\"message\":{message},\"published_at\":\"{at}\"}}\n\n"
     );
-    let _ = channel(&topics, topic).send(frame.into());
+    let _ = channel(topics, topic).send(frame.into());
 }
 
 async fn listen(State(topics): State<Topics>, Path(topic): Path<String>) -> impl IntoResponse {

@@ -51,6 +51,9 @@ const DATABASE: &str = "realtime";
 /// Topics that subscribers are spread over.
 const SPREAD: usize = 1_000;
 
+/// Topics that one call publishes to, where it is about passing on and not about calls.
+const A_CALL: usize = 10;
+
 /// Messages a second when it is not about how many there can be.
 const STEADY: u64 = 100;
 
@@ -66,6 +69,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Seen {
     /// Deliveries a second.
     flood: Vec<f64>,
+    /// The same with several messages published in a call; of several topics only.
+    flood_in_calls: Vec<f64>,
     steady: Vec<f64>,
     /// Of one core, in percent.
     processor: f64,
@@ -113,11 +118,11 @@ fn raise_open_files(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lines(of: &str, seen: &Seen, least: &Seen) -> [Line; 4] {
+fn lines(of: &str, seen: &Seen, least: &Seen) -> Vec<Line> {
     let bare = report::line("", "", &least.flood).median;
     let (latencies, bare_latencies): (Latencies, Latencies) =
         (seen.steady.iter().copied().collect(), least.steady.iter().copied().collect());
-    [
+    let mut lines = vec![
         report::line(format!("{of}, flooded"), "deliveries/s", &seen.flood).against("bare axum", bare),
         report::line(format!("{STEADY} messages/s: publish to receive, p50"), "ms", &[latencies.p50()])
             .with_latency(latencies.p50(), latencies.p99())
@@ -125,7 +130,13 @@ fn lines(of: &str, seen: &Seen, least: &Seen) -> [Line; 4] {
         report::line("meanwhile, of one core: the service alone", "%", &[seen.processor])
             .against("bare axum", least.processor),
         report::line("memory of a subscriber", "KiB", &[seen.memory_kib]).against("bare axum", least.memory_kib),
-    ]
+    ];
+    if !seen.flood_in_calls.is_empty() {
+        let bare = report::line("", "", &least.flood_in_calls).median;
+        let what = format!("{of}, flooded, {A_CALL} messages a call");
+        lines.insert(1, report::line(what, "deliveries/s", &seen.flood_in_calls).against("bare axum", bare));
+    }
+    lines
 }
 
 async fn start_bare(bench: &Bench) -> anyhow::Result<Service> {
@@ -142,16 +153,19 @@ async fn watch(bench: &Bench, service: &Service, count: usize, topics: &[String]
     let memory_kib = (resident_mib(service.pid())? - before) * 1024.0 / count as f64;
     let each = (count / topics.len()) as u64;
 
-    let mut flood = Vec::new();
+    let (mut flood, mut flood_in_calls) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
-        flood.push(flooded(bench.seconds, service.port, &crowd, topics, each).await?);
+        flood.push(flooded(bench.seconds, service.port, &crowd, topics, each, 1).await?);
+        if topics.len() > A_CALL {
+            flood_in_calls.push(flooded(bench.seconds, service.port, &crowd, topics, each, A_CALL).await?);
+        }
     }
     crowd.latencies_ms();
     let used = cpu_seconds(service.pid())?;
     let began = Instant::now();
     steady(bench.seconds, service.port, &crowd, topics, each).await?;
     let processor = (cpu_seconds(service.pid())? - used) / began.elapsed().as_secs_f64() * 100.0;
-    Ok(Seen { flood, steady: crowd.latencies_ms(), processor, memory_kib })
+    Ok(Seen { flood, flood_in_calls, steady: crowd.latencies_ms(), processor, memory_kib })
 }
 
 /// Publishes as fast as is read. Deliveries a second.
@@ -161,6 +175,7 @@ async fn flooded(
     crowd: &Arc<Crowd>,
     topics: &[String],
     each: u64,
+    a_call: usize,
 ) -> anyhow::Result<f64> {
     let before = crowd.messages();
     let began = Instant::now();
@@ -172,12 +187,18 @@ async fn flooded(
         publishers.spawn(async move {
             let mut publisher = Publisher::open(port).await?;
             while began.elapsed() < lasting {
-                let n = published.fetch_add(1, Relaxed);
-                while (n + 1).saturating_sub(ahead) * each > crowd.messages() - before {
+                let n = published.fetch_add(a_call as u64, Relaxed);
+                while (n + a_call as u64).saturating_sub(ahead) * each > crowd.messages() - before {
                     sleep(Duration::from_micros(300)).await;
                     ensure!(began.elapsed() < lasting + PATIENCE, "subscribers were not told");
                 }
-                publisher.publish(&topics[n as usize % topics.len()]).await?;
+                let topic = |n: usize| &*topics[n % topics.len()];
+                if a_call == 1 {
+                    publisher.publish(topic(n as usize)).await?;
+                } else {
+                    let to: Vec<_> = (n as usize..n as usize + a_call).map(topic).collect();
+                    publisher.publish_to_all(&to).await?;
+                }
             }
             Ok(())
         });

@@ -36,10 +36,18 @@ impl Publisher {
 
     /// Publishes one message; returns when it is said to be published.
     pub async fn publish(&mut self, topic: &str) -> anyhow::Result<()> {
-        let body = format!("{{\"mark\":\"{}\",{SENT}{},\"text\":\"{TEXT}\"}}", char::from(MARK), now_us());
+        self.post(&format!("/publish/{topic}"), &message()).await
+    }
+
+    /// Publishes one message to each of some topics, in one call.
+    pub async fn publish_to_all(&mut self, topics: &[&str]) -> anyhow::Result<()> {
+        let topics = serde_json::to_string(topics)?;
+        self.post("/publish-to-all", &format!("{{\"topics\":{topics},\"message\":{}}}", message())).await
+    }
+
+    async fn post(&mut self, path: &str, body: &str) -> anyhow::Result<()> {
         let request = format!(
-            "POST /publish/{topic} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-            content-length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         self.stream.write_all(request.as_bytes()).await?;
@@ -60,4 +68,8 @@ impl Publisher {
             }
         }
     }
+}
+
+fn message() -> String {
+    format!("{{\"mark\":\"{}\",{SENT}{},\"text\":\"{TEXT}\"}}", char::from(MARK), now_us())
 }
