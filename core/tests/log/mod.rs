@@ -16,6 +16,7 @@ mod partitions;
 mod retention;
 mod schema;
 mod seals;
+mod searched;
 mod settlement;
 mod tail;
 mod triggers;

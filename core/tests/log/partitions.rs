@@ -29,7 +29,7 @@ pub(super) async fn segments(database: &PgPool, sizes: &[i64]) {
 }
 
 /// As retention does it.
-async fn drop_leaf(database: &PgPool, class: &str, low: i64) {
+pub(super) async fn drop_leaf(database: &PgPool, class: &str, low: i64) {
     let drop = sqlx::AssertSqlSafe(format!("drop table log.{class}_{low}"));
     sqlx::query(drop).execute(database).await.unwrap();
     sqlx::query("update log.segments set classes = array_remove(classes, $1) where low = $2")

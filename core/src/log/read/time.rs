@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use sqlx::AssertSqlSafe;
 use ulid::Ulid;
 
-use super::{Direction, Filter, ReadError, Reader, decode};
+use super::{Direction, Filter, ReadError, Reader, statement::decode};
 use crate::{
     event::Class,
     id::{AppId, EventId, InvocationId},
@@ -54,6 +54,19 @@ impl Reader {
         let since = Filter { since: Some(later), ..Filter::default() };
         let next = self.list(&since, Direction::Forward, before, after, 1).await?.pop();
         Ok(next.map_or(after, |next| Position(next.position.0 - 1)))
+    }
+
+    /// When what lies at a place was committed, or what is nearest to it of what is left; none, when nothing is.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or an event is not of this version's catalogue.
+    pub async fn time_near(&self, place: Position, head: Position) -> Result<Option<DateTime<Utc>>, ReadError> {
+        let (all, before) = (Filter::default(), Position(place.0 - 1));
+        let near = match self.list(&all, Direction::Forward, before, head, 1).await?.pop() {
+            None => self.list(&all, Direction::Backward, Position::ZERO, before, 1).await?.pop(),
+            near => near,
+        };
+        Ok(near.map(|near| near.at))
     }
 
     /// An event of an app by its id, looked for where its id says it was made: what waited long to be committed is not found.
