@@ -8,6 +8,7 @@
 mod filter;
 mod published;
 mod search;
+mod snapshots;
 mod statement;
 mod time;
 mod windows;

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use sqlx::PgPool;
 
 use super::partitions::segments;
-use crate::support::{COLLECTION, GUARD, TestNode};
+use crate::support::{COLLECTION, GUARD, TestNode, event, set};
 
 /// So many events make several ranges of pages.
 const EVENTS: usize = 6_000;
@@ -165,5 +165,73 @@ async fn looking_something_up_uses_what_is_remembered(database: PgPool) {
         };
         tokio::time::timeout(GUARD, counted).await.unwrap_or_else(|_| panic!("it is not used for {filter:?}"));
     }
+    node.stop().await;
+}
+
+/// Snapshots of so many entries, each said twice, with something between them.
+async fn write_snapshots(node: &TestNode, app: AppId, entries: usize) {
+    for n in 0..2 {
+        let snapshots = (0..entries).map(|key| {
+            let value = Some(RawValue::from_string(n.to_string()).unwrap());
+            let (collection, key) = (COLLECTION.to_owned(), key.to_string());
+            event(app, kv::Snapshot { collection, key, value, expires_at: None, changed_at: None })
+        });
+        node.commit(snapshots.collect()).await.unwrap();
+        node.commit((0..20).map(|key| set(app, &key.to_string(), "1")).collect()).await.unwrap();
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn snapshots_are_told_once_and_of_an_entry_the_last_one_last(database: PgPool) {
+    segments(&database, &[25, 100_000]).await;
+    let node = TestNode::start(&database).await;
+    let apps = [AppId::generate(), AppId::generate()];
+    for app in apps {
+        write_snapshots(&node, app, 7).await;
+    }
+    let log = node.log().await;
+    let head = log.last().unwrap().position;
+    for (after, up_to, limit) in [(0, head.0, 3), (0, head.0, 1_000), (5, head.0 - 40, 1)] {
+        let (mut seen, mut told) = (Vec::new(), None);
+        loop {
+            let mut page = node.reader.snapshots(Position(after), Position(up_to), told.as_ref(), limit).await.unwrap();
+            assert!(page.len() <= limit);
+            seen.extend(page.iter().cloned());
+            told = page.pop();
+            if told.is_none() {
+                break;
+            }
+        }
+        let within = log.iter().filter(|event| (after + 1..=up_to).contains(&event.position.0));
+        let mut wanted: Vec<&Recorded> = within.filter(|event| event.event.event.kind() == "kv.snapshot").collect();
+        let is_behind = |event: &Recorded| event.position.0 > 25;
+        let place = |event: &Recorded| (is_behind(event), event.event.app, event.event.subject.clone(), event.position);
+        wanted.sort_by_key(|event| place(event));
+        assert!(!wanted.is_empty());
+        let positions = |events: &mut dyn Iterator<Item = &Recorded>| -> Vec<i64> {
+            events.map(|event| event.position.0).collect()
+        };
+        assert_eq!(positions(&mut seen.iter()), positions(&mut wanted.into_iter()), "{after}..={up_to} {limit}");
+    }
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn few_snapshots_are_found_without_reading_what_else_there_is(database: PgPool) {
+    let node = TestNode::start(&database).await;
+    write(&node).await;
+    write_snapshots(&node, AppId::generate(), 3).await;
+    let used = "select coalesce(sum(idx_scan), 0)::bigint from pg_stat_user_indexes
+        where relname = 'data_1' and indexrelname like 'data_1%app_id_subject_position%'";
+    let used = async || sqlx::query_scalar::<_, i64>(used).fetch_one(&database).await.unwrap();
+    let head = node.reader.head().await.unwrap();
+    // The figures come when a connection has been idle for a moment.
+    let counted = async {
+        while used().await == 0 {
+            assert_eq!(node.reader.snapshots(Position::ZERO, head, None, 100).await.unwrap().len(), 6);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(GUARD, counted).await.expect("the index of snapshots is used");
     node.stop().await;
 }

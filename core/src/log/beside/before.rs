@@ -15,10 +15,7 @@ use super::{Beside, BesideError};
 use crate::{
     event::{Class, Event, kv},
     id::DeadLetterId,
-    log::{
-        NewEvent, Position, Recorded,
-        read::{Direction, Filter, Reader},
-    },
+    log::{NewEvent, Position, Recorded, read::Reader},
 };
 
 /// So many snapshots are read at once.
@@ -62,14 +59,15 @@ impl Beside {
         if floor == Position::ZERO {
             return Ok(());
         }
-        let filter = Filter { kinds: vec!["kv.snapshot".to_owned()], ..Filter::default() };
         let head = reader.head().await?;
-        let mut after = floor;
+        let mut told = None;
         loop {
-            let page = reader.list(&filter, Direction::Forward, after, head, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.position;
+            let mut page = reader.snapshots(floor, head, told.as_ref(), PAGE).await?;
             self.entries(&page, floor).await?;
+            told = page.pop();
+            if told.is_none() {
+                return Ok(());
+            }
         }
     }
 
