@@ -176,6 +176,7 @@ endpoints! {
     DELETE "/api/v1/admin/api_keys/{key}", Principal, api_keys::revoke;
 
     /// Lists the events of the whole instance.
+    /// A page may be short, or empty, before the list is at its end: it says then how far was searched.
     GET "/api/v1/admin/events", Instance(InstanceReadLog), events::list_instance;
     /// Streams the events of the whole instance.
     GET "/api/v1/admin/events/stream", Instance(InstanceReadLog), events::stream_instance;
@@ -402,8 +403,9 @@ endpoints! {
     POST "/api/v1/admin/apps/{app}/jobs/{job}/cancel", App(AppDeadLetterManage), jobs::cancel;
 
     /// Lists runs, newest first.
+    /// A page may be short, or empty, before the list is at its end: it says then how far was searched.
     GET "/api/v1/admin/apps/{app}/invocations", App(AppReadLog), invocations::list;
-    /// Counts runs: exactly, or up to a thousand where more than one thing is asked for, times, words or durations.
+    /// Counts runs: exactly, or up to a thousand and for two seconds where more than one thing is asked for, times, words or durations.
     GET "/api/v1/admin/apps/{app}/invocations/count", App(AppReadLog), invocations::count;
     /// Shows a run in full: its events, log lines and recording.
     GET "/api/v1/admin/apps/{app}/invocations/{invocation}", App(AppReadLog), invocations::show::show;
@@ -426,9 +428,11 @@ endpoints! {
     GET "/api/v1/admin/apps/{app}/logs/stream", App(AppReadLog), logs::stream;
 
     /// Lists an app's events.
+    /// A page may be short, or empty, before the list is at its end: it says then how far was searched.
     GET "/api/v1/admin/apps/{app}/events", App(AppReadLog), events::list_app;
     /// Streams an app's events.
     GET "/api/v1/admin/apps/{app}/events/stream", App(AppReadLog), events::stream_app;
     /// Tells who changed a thing, when, and from what to what, newest first.
+    /// A page may be short, or empty, before the list is at its end: it says then how far was searched.
     GET "/api/v1/admin/apps/{app}/events/history", App(AppReadLog), events::history::show;
 }

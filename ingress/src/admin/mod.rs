@@ -53,6 +53,7 @@ mod queues;
 mod routes;
 mod scripts;
 mod seals;
+mod searched;
 mod session;
 mod span;
 mod stream;
@@ -77,7 +78,10 @@ use picloud_core::{
     id::HistoryId,
     keys::Keyring,
     limits::Limits,
-    log::{Committer, Node, Tail, read::Reader},
+    log::{
+        Committer, Node, Tail,
+        read::{Bound, Reader},
+    },
     replay::Replayer,
     run::Invoker,
 };
@@ -108,6 +112,8 @@ pub struct AdminPlane {
     pub tail: Tail,
     /// The log as it was.
     pub reader: Reader,
+    /// For how long a page of a list is searched for.
+    pub searching: Bound,
     /// What lists are read from, as it follows the log.
     pub views: Views,
     /// The database, for what is not kept in memory.

@@ -60,7 +60,7 @@ impl<T: ToSchema> ToSchema for Page<T> {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(super) struct Count {
     pub(super) count: usize,
-    /// Whether there are no more than that.
+    /// Whether there are no more than that: what is not counted as it happens is counted only so far.
     pub(super) is_exact: bool,
 }
 

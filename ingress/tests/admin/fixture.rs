@@ -17,7 +17,11 @@ use picloud_core::{
     id::{AppId, InvocationId, ScriptId, SecretId, VersionId},
     keys::{Keyring, MasterKey},
     limits::Limits,
-    log::{Committer, CommitterConfig, Node, Tail, read::Reader, schema},
+    log::{
+        Committer, CommitterConfig, Node, Tail,
+        read::{Bound, Reader},
+        schema,
+    },
     replay::{CannotReplay, Course, Difference, Part, Replay, Replayed, Replayer},
     run::{Answer, Call, Diagnostic, Failure, Finished, Invoker, Owed, Severity, Unavailable},
 };
@@ -103,6 +107,7 @@ impl World {
             node,
             tail,
             reader,
+            searching: Bound::PAGE,
             views,
             auth,
             keyring,

@@ -26,6 +26,7 @@ mod queues;
 mod realtime;
 mod routes;
 mod scripts;
+mod searched;
 mod topics;
 mod triggers;
 mod views;

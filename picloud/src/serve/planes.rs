@@ -8,7 +8,12 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use picloud_core::{limits::Limits, log::schema, routing::normalise_host, trace::Tracer};
+use picloud_core::{
+    limits::Limits,
+    log::{read::Bound, schema},
+    routing::normalise_host,
+    trace::Tracer,
+};
 use picloud_ingress::{
     admin::{self, AdminPlane, Urls},
     data_plane::{self, Catalog, DataPlane, Settings},
@@ -136,6 +141,7 @@ pub(super) fn serve(
         node: platform.node,
         tail: platform.tail.clone(),
         reader: platform.reader.clone(),
+        searching: Bound::PAGE,
         views: platform.views.clone(),
         pool: platform.database.clone(),
         auth: platform.auth.clone(),

@@ -7,7 +7,7 @@ use picloud_core::{
     id::AppId,
     log::{
         Position, Recorded,
-        read::{Direction, Filter, ReadError, Reader},
+        read::{Bound, Direction, Filter, Found, ReadError, Reader},
     },
     state::{dead_letter::Resolved, kv, route, script, trigger},
 };
@@ -28,7 +28,16 @@ pub struct Change {
     pub sources: Option<(Option<String>, String)>,
 }
 
-/// The events about a thing of an app, newest first: up to a position, at most so many.
+/// What happened to a thing, as far as that was found.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The newest first.
+    pub changes: Vec<Change>,
+    /// Where the search stopped for want of time: it goes on before that.
+    pub stopped: Option<Position>,
+}
+
+/// The events about a thing of an app, newest first: up to a position, at most so many, as far as they are found within a bound.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -38,10 +47,12 @@ pub async fn history(
     subject: &str,
     up_to: Position,
     limit: usize,
-) -> Result<Vec<Change>, ReadError> {
+    bound: Bound,
+) -> Result<History, ReadError> {
     let filter = Filter { app: Some(Some(app)), subject: Some(subject.to_owned()), ..Filter::default() };
-    let mut events = reader.list(&filter, Direction::Backward, Position::ZERO, up_to, limit).await?;
-    let Some(first) = events.pop() else { return Ok(Vec::new()) };
+    let found = reader.search(&filter, Direction::Backward, (Position::ZERO, up_to), limit, bound).await?;
+    let Found { mut events, stopped } = found;
+    let Some(first) = events.pop() else { return Ok(History { changes: Vec::new(), stopped }) };
     let mut thing = Thing::before(reader, app, &first).await?;
     events.push(first);
     let mut changes = Vec::with_capacity(events.len());
@@ -56,7 +67,7 @@ pub async fn history(
         changes.push(Change { recorded, before, after: thing.picture(), sources });
     }
     changes.reverse();
-    Ok(changes)
+    Ok(History { changes, stopped })
 }
 
 /// A thing on its way through its history.

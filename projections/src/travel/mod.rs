@@ -22,7 +22,7 @@ use picloud_core::{
 };
 
 pub use dead_letters::dead_letter;
-pub use history::{Change, history};
+pub use history::{Change, History, history};
 pub use kv::entry;
 pub use routes::{route, routes};
 pub use scripts::{Script, script, script_named, scripts};

@@ -6,11 +6,12 @@ use axum::{Json as Answer, extract::State};
 use picloud_core::{
     event::{ActorKind, Event},
     id::{EventId, RequestId},
-    log::Position,
+    log::{Position, read::Direction},
 };
 use picloud_projections::{
     setup::{App, Setup},
     travel,
+    views::Page,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -23,10 +24,10 @@ use crate::{
         access::InApp,
         dead_letters::who,
         deploy::diff,
-        names,
-        page::{self, Page},
+        names, page,
         params::Params,
         scripts,
+        searched::{Found, Searched},
         time::Time,
         write::database,
     },
@@ -85,7 +86,7 @@ pub(in crate::admin) async fn show(
     State(plane): State<Plane>,
     InApp(app): InApp,
     Params(wanted): Params<Wanted>,
-) -> Result<Answer<Page<Entry>>, Problem> {
+) -> Result<Answer<Searched<Entry>>, Problem> {
     let limit = page::limit(wanted.limit)?;
     names::text("subject", &wanted.subject, usize::MAX)?;
     let subject = subject(&app, &wanted.subject)?;
@@ -94,14 +95,13 @@ pub(in crate::admin) async fn show(
         Some(cursor) => Position(plane.open(&scope.key, "cursor", &cursor)?.0 - 1),
         None => plane.reader.head().await.map_err(|error| database(&error))?,
     };
-    let found = travel::history(&plane.reader, app.id, &subject, up_to, limit + 1).await;
-    let mut changes = found.map_err(|error| unreadable(&error))?;
-    let has_more = changes.len() > limit;
-    changes.truncate(limit);
+    let found = travel::history(&plane.reader, app.id, &subject, up_to, limit + 1, plane.searching).await;
+    let travel::History { changes: items, stopped } = found.map_err(|error| unreadable(&error))?;
+    let page = Page { direction: Direction::Backward, after: Position::ZERO, up_to, limit };
     let setup = plane.setup.get();
-    let items: Vec<Entry> = changes.into_iter().map(|change| Entry::of(&setup, &scope, change)).collect();
-    let cursor = items.last().filter(|_| has_more).map(|last| last.cursor.clone());
-    Ok(Answer(Page { items, cursor }))
+    let show = |change| Entry::of(&setup, &scope, change);
+    let found = Found { items, stopped };
+    plane.searched(&scope, page, found, |change| change.recorded.position, show).await.map(Answer)
 }
 
 /// What is meant: scripts are known by their names, too.

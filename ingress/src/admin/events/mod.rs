@@ -12,7 +12,7 @@ use picloud_core::{
     id::AppId,
     log::{
         Recorded,
-        read::{Filter, ReadError},
+        read::{self, Filter, ReadError},
     },
 };
 
@@ -23,8 +23,8 @@ use super::{
     AdminPlane, Plane,
     access::{Caller, InApp},
     openapi::{Events, Told},
-    page::Page,
     params::Params,
+    searched::{Found, Searched},
     stream::{self, Listener, Telling},
     write::database,
 };
@@ -34,14 +34,14 @@ pub(super) async fn list_app(
     State(plane): State<Plane>,
     InApp(app): InApp,
     Params(params): Params<ListParams>,
-) -> Result<Answer<Page<CloudEvent>>, Problem> {
+) -> Result<Answer<Searched<CloudEvent>>, Problem> {
     plane.events(Some(app.id), &params).await.map(Answer)
 }
 
 pub(super) async fn list_instance(
     State(plane): State<Plane>,
     Params(params): Params<ListParams>,
-) -> Result<Answer<Page<CloudEvent>>, Problem> {
+) -> Result<Answer<Searched<CloudEvent>>, Problem> {
     plane.events(None, &params).await.map(Answer)
 }
 
@@ -96,16 +96,15 @@ impl Telling for Matching {
 
 impl AdminPlane {
     /// A page of the events of an app, or (`None`) of all.
-    async fn events(&self, app: Option<AppId>, params: &ListParams) -> Result<Page<CloudEvent>, Problem> {
+    async fn events(&self, app: Option<AppId>, params: &ListParams) -> Result<Searched<CloudEvent>, Problem> {
         let scope = Scope::new(self, app).await?;
         let filter = params.filter(app)?;
         let page = params.span().page(self, &scope).await?;
-        let found = self.reader.list(&filter, page.direction, page.after, page.up_to, page.limit + 1).await;
-        let mut found = found.map_err(|error| unreadable(&error))?;
-        let has_more = found.len() > page.limit;
-        found.truncate(page.limit);
-        let cursor = found.last().filter(|_| has_more).map(|last| scope.seal(last.position));
-        Ok(Page { items: found.iter().map(|recorded| scope.show(recorded)).collect(), cursor })
+        let between = (page.after, page.up_to);
+        let found = self.reader.search(&filter, page.direction, between, page.limit + 1, self.searching).await;
+        let read::Found { events: items, stopped } = found.map_err(|error| unreadable(&error))?;
+        let found = Found { items, stopped };
+        self.searched(&scope, page, found, |recorded| recorded.position, |recorded| scope.show(&recorded)).await
     }
 }
 

@@ -26,9 +26,10 @@ use super::{
     access::InApp,
     events::Scope,
     names,
-    page::{Count, Page},
+    page::Count,
     params::Params,
     scripts,
+    searched::{Found, Searched},
     span::Span,
     time::Time,
     write::database,
@@ -218,17 +219,16 @@ pub(super) async fn list(
     State(plane): State<Plane>,
     InApp(app): InApp,
     Params(wanted): Params<Wanted>,
-) -> Result<Answer<Page<Run>>, Problem> {
+) -> Result<Answer<Searched<Run>>, Problem> {
     let scope = Scope::new(&plane, Some(app.id)).await?;
     let filter = wanted.filter(&app)?;
     plane.fresh(invocations::NAME, &scope, wanted.min_cursor.as_deref()).await?;
     let page = wanted.span().page(&plane, &scope).await?;
     let more = views::Page { limit: page.limit + 1, ..page };
-    let mut found = invocations::list(&plane.pool, &filter, more).await.map_err(|error| database(&error))?;
-    let has_more = found.len() > page.limit;
-    found.truncate(page.limit);
-    let cursor = found.last().filter(|_| has_more).map(|last| scope.seal(last.position));
-    Ok(Answer(Page { items: found.into_iter().map(|run| Run::of(&app, run)).collect(), cursor }))
+    let found = invocations::list(&plane.pool, &filter, more, plane.searching).await;
+    let invocations::Found { runs: items, stopped } = found.map_err(|error| database(&error))?;
+    let found = Found { items, stopped };
+    plane.searched(&scope, page, found, |run| run.position, |run| Run::of(&app, run)).await.map(Answer)
 }
 
 pub(super) async fn count(
@@ -238,10 +238,10 @@ pub(super) async fn count(
 ) -> Result<Answer<Count>, Problem> {
     let scope = Scope::new(&plane, Some(app.id)).await?;
     plane.fresh(invocations::NAME, &scope, wanted.min_cursor.as_deref()).await?;
-    let counted = invocations::count(&plane.pool, &wanted.filter(&app)?).await.map_err(|error| database(&error))?;
-    Ok(Answer(match counted {
+    let counted = invocations::count(&plane.pool, &wanted.filter(&app)?, plane.searching).await;
+    Ok(Answer(match counted.map_err(|error| database(&error))? {
         invocations::Count::Exactly(count) => Count { count, is_exact: true },
-        invocations::Count::MoreThan(count) => Count { count, is_exact: false },
+        invocations::Count::AtLeast(count) => Count { count, is_exact: false },
     }))
 }
 

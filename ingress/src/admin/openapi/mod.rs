@@ -66,7 +66,8 @@ fn document() -> Value {
             "title": "PiCloud",
             "version": "v1",
             "summary": "How apps are set up, by whom, and what happened.",
-            "description": "Lists are pages: `cursor` asks for what comes after. A write answers with `x-picloud-cursor`, \
+            "description": "Lists are pages: `cursor` asks for what comes after, until it is null: a page with one may be \
+                            empty. A write answers with `x-picloud-cursor`, \
                             the place in the log up to which it is durable. Errors are RFC 9457 problems.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
@@ -250,7 +251,11 @@ fn with_examples(schemas: &mut BTreeMap<String, Value>) {
     for (name, example) in examples {
         let page = format!("{name}Page");
         if let Some(page) = schemas.get_mut(&page) {
-            page["examples"] = json!([{ "items": [&example], "cursor": null }]);
+            let mut shown = json!({ "items": [&example], "cursor": null });
+            if page["properties"].get("searched_to").is_some() {
+                shown["searched_to"] = Value::Null;
+            }
+            page["examples"] = json!([shown]);
         }
         let schema = schemas.get_mut(&name).expect("examples are named after their schemas");
         schema["examples"] = json!([example]);

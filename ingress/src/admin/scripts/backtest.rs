@@ -86,7 +86,7 @@ pub(in crate::admin) struct Backtest {
     uncertain: usize,
     /// So many more could not be run again: too little is recorded of them, or they are not over.
     left_out: usize,
-    /// Whether the time was up before all were run.
+    /// Whether the time was up before all were found and run.
     is_cut: bool,
     /// Some that would come to something else, the last first.
     examples: Vec<Replayed>,
@@ -139,9 +139,10 @@ pub(in crate::admin) async fn backtest(
     plane.fresh(invocations::NAME, &scope, None).await?;
     let filter = Filter { script: Some(script.id), route, trigger, ..Filter::of(app.id) };
     let page = Page { direction: Direction::Backward, after: Position::ZERO, up_to: plane.head(), limit };
-    let runs = invocations::list(&plane.pool, &filter, page).await.map_err(|error| database(&error))?;
+    let found = invocations::list(&plane.pool, &filter, page, plane.searching).await;
+    let found = found.map_err(|error| database(&error))?;
     let mut backtest = Backtest::default();
-    for run in &runs {
+    for run in &found.runs {
         let replayed = loop {
             backtest.is_cut = Instant::now() > until;
             if backtest.is_cut {
@@ -161,5 +162,6 @@ pub(in crate::admin) async fn backtest(
             Some(Err(_)) | None => backtest.left_out += 1,
         }
     }
+    backtest.is_cut = found.stopped.is_some();
     Ok(Answer(backtest))
 }

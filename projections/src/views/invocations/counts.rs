@@ -2,13 +2,16 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use picloud_core::log::{Position, read::Direction};
+use picloud_core::log::{
+    Position,
+    read::{Bound, Direction},
+};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
     fold::{End, Ended},
-    list::{Filter, Outcome, list},
+    list::{Filter, Found, Outcome, list},
 };
 use crate::views::{Page, Schema, schema::Segments};
 
@@ -20,8 +23,8 @@ const MANY: usize = 1_000;
 pub enum Count {
     /// So many.
     Exactly(usize),
-    /// More.
-    MoreThan(usize),
+    /// So many, or more.
+    AtLeast(usize),
 }
 
 /// A segment of the log, an app, what is counted by, and its value.
@@ -111,11 +114,12 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// How many runs match a filter: exactly, when it asks for no more than one thing that is counted by.
+/// How many runs match a filter: exactly, when it asks for no more than one thing that is counted by; else as many as are found
+/// within a bound.
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn count(pool: &PgPool, filter: &Filter) -> Result<Count, sqlx::Error> {
+pub async fn count(pool: &PgPool, filter: &Filter, bound: Bound) -> Result<Count, sqlx::Error> {
     let keys = filter.keys();
     let is_counted = keys.len() < 2
         && filter.slower_than_us.is_none()
@@ -125,8 +129,9 @@ pub async fn count(pool: &PgPool, filter: &Filter) -> Result<Count, sqlx::Error>
     if !is_counted {
         let page =
             Page { direction: Direction::Backward, after: Position::ZERO, up_to: Position(i64::MAX), limit: MANY + 1 };
-        let found = list(pool, filter, page).await?.len();
-        return Ok(if found > MANY { Count::MoreThan(MANY) } else { Count::Exactly(found) });
+        let Found { runs, stopped } = list(pool, filter, page, bound).await?;
+        let is_exact = stopped.is_none() && runs.len() <= MANY;
+        return Ok(if is_exact { Count::Exactly(runs.len()) } else { Count::AtLeast(runs.len().min(MANY)) });
     }
     let (dimension, value) = keys.into_iter().next().unwrap_or(("all", String::new()));
     let row = sqlx::query!(

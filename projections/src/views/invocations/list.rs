@@ -6,14 +6,17 @@ use chrono::{DateTime, Utc};
 use picloud_core::{
     event::FailureReason,
     id::{AppId, InvocationId, OutboxId, RequestId, RouteId, ScriptId, TriggerId, VersionId},
-    log::{Position, read::Direction},
+    log::{
+        Position,
+        read::{Bound, Direction, Windows},
+    },
     run::InvocationType,
 };
 use sqlx::{PgPool, Postgres, QueryBuilder, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    counts::{Stretch, Way, stretches},
+    counts::{Way, stretches},
     fold::slowness,
     rows::{origin, word},
 };
@@ -159,30 +162,43 @@ const NOT_ENDED: &str = "null::bigint as ended_position, null::timestamptz as en
     null::integer as runs, null::smallint as http_status, null::bigint as operations, null::text as reason, \
     null::text as message, null::integer as line, null::text as over_limit";
 
-/// The runs of a part of a list.
+/// What a search for runs has come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// In the order of the list, as many as were wanted at most.
+    pub runs: Vec<Invocation>,
+    /// Where it stopped for want of time: it goes on after that, or (backward) before that. None: there are as many as were
+    /// wanted, or no more.
+    pub stopped: Option<Position>,
+}
+
+/// The runs of a part of a list, as far as they are found within a bound.
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> Result<Vec<Invocation>, sqlx::Error> {
+pub async fn list(pool: &PgPool, filter: &Filter, page: Page, bound: Bound) -> Result<Found, sqlx::Error> {
     // Those that run first: what ends meanwhile is found twice rather than not at all.
-    let running = if filter.may_be_running() { running(pool, filter, page).await? } else { Vec::new() };
-    let mut found = Vec::new();
-    if filter.may_have_ended() {
-        for stretch in stretches(pool, filter, page).await? {
-            found.extend(ended(pool, filter, page, page.limit - found.len(), stretch).await?);
-            if found.len() >= page.limit {
-                break;
-            }
-        }
+    let mut running = if filter.may_be_running() { running(pool, filter, page).await? } else { Vec::new() };
+    let mut found = if filter.may_have_ended() {
+        all_ended(pool, filter, page, bound).await?
+    } else {
+        Found { runs: Vec::new(), stopped: None }
+    };
+    // Those beyond that come when it goes on.
+    if let Some(stopped) = found.stopped {
+        running.retain(|run| page.direction.has_passed(stopped, run.position));
     }
     // Behind those that have ended, and so left out if they have by now.
-    found.extend(running);
+    found.runs.extend(running);
     match page.direction {
-        Direction::Forward => found.sort_by_key(|run| run.position),
-        Direction::Backward => found.sort_by_key(|run| Reverse(run.position)),
+        Direction::Forward => found.runs.sort_by_key(|run| run.position),
+        Direction::Backward => found.runs.sort_by_key(|run| Reverse(run.position)),
     }
-    found.dedup_by_key(|run| run.position);
-    found.truncate(page.limit);
+    found.runs.dedup_by_key(|run| run.position);
+    if found.runs.len() >= page.limit {
+        found.runs.truncate(page.limit);
+        found.stopped = None;
+    }
     Ok(found)
 }
 
@@ -194,20 +210,32 @@ async fn running(pool: &PgPool, filter: &Filter, page: Page) -> Result<Vec<Invoc
     query.build().fetch_all(pool).await?.iter().map(decode).collect()
 }
 
-/// The first runs of a stretch of the log that match and have ended.
-async fn ended(
-    pool: &PgPool,
-    filter: &Filter,
-    page: Page,
-    limit: usize,
-    stretch: Stretch,
-) -> Result<Vec<Invocation>, sqlx::Error> {
-    let page = Page { after: Position(stretch.first - 1), up_to: Position(stretch.last), ..page };
-    let (order, limit) = (page.order(), limit as i64);
+/// The first runs that match and have ended, a part of a stretch of the log after the other.
+async fn all_ended(pool: &PgPool, filter: &Filter, page: Page, bound: Bound) -> Result<Found, sqlx::Error> {
+    let mut runs = Vec::new();
+    let mut windows = Windows::new(if filter.is_selective() { bound } else { bound.at_once() });
+    for stretch in stretches(pool, filter, page).await? {
+        let mut left = (stretch.first - 1, stretch.last);
+        while runs.len() < page.limit {
+            if left.0 < left.1 && windows.are_over() {
+                return Ok(Found { runs, stopped: Some(page.direction.place(left)) });
+            }
+            let Some((after, up_to)) = windows.next(&mut left, page.direction) else { break };
+            let limit = page.limit - runs.len();
+            let part = Page { after: Position(after), up_to: Position(up_to), limit, ..page };
+            runs.extend(ended(pool, filter, part, stretch.way).await?);
+        }
+    }
+    Ok(Found { runs, stopped: None })
+}
+
+/// The first runs of a part of the log that match and have ended.
+async fn ended(pool: &PgPool, filter: &Filter, page: Page, way: Way) -> Result<Vec<Invocation>, sqlx::Error> {
+    let (order, limit) = (page.order(), page.limit as i64);
     // Slow ones are found by what they are near to: each of these has its own order.
     let doubled = filter.slower_than_us.map(slowness).filter(|doubled| *doubled > 0);
     // All that match are found first, and then put in order.
-    let is_looked_up = doubled.is_none() && (stretch.way == Way::ByKeys || filter.words.is_some());
+    let is_looked_up = doubled.is_none() && (way == Way::ByKeys || filter.words.is_some());
     let mut query = QueryBuilder::new("");
     if is_looked_up {
         query.push("with found as materialized (");
@@ -222,13 +250,14 @@ async fn ended(
         query.push(format!(" and slowness = near.slowness order by position {order} limit ")).push_bind(limit);
         query.push(") found");
     } else if is_looked_up {
-        if stretch.way == Way::ByKeys {
+        if way == Way::ByKeys {
             filter.looked_up(&mut query);
         }
         query.push(") select * from found");
     }
     query.push(format!(" order by position {order} limit ")).push_bind(limit);
-    query.build().fetch_all(pool).await?.iter().map(decode).collect()
+    // Not kept: which index is best differs from part to part.
+    query.build().persistent(false).fetch_all(pool).await?.iter().map(decode).collect()
 }
 
 /// A run by its name.
@@ -251,6 +280,11 @@ impl Filter {
 
     const fn may_have_ended(&self) -> bool {
         !matches!(self.outcome, Some(Outcome::Running))
+    }
+
+    /// Whether there may be much in which nothing matches: no index has the others in the order of the log.
+    fn is_selective(&self) -> bool {
+        self.words.is_some() || self.slower_than_us.is_some() || !self.keys().is_empty()
     }
 
     /// What it asks for of what is counted by, and indexed together.

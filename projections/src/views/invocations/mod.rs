@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 pub(super) use self::rows::word;
 pub use self::{
     counts::{Count, count},
-    list::{Ended, Filter, How, Invocation, Outcome, find, list},
+    list::{Ended, Filter, Found, How, Invocation, Outcome, find, list},
 };
 use super::{
     Schema,

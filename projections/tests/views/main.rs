@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
+mod listed;
+
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
