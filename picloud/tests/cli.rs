@@ -89,29 +89,44 @@ fn help_and_version_are_no_failures() {
 fn server(status: &str, content_type: &str, body: &str) -> (String, JoinHandle<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = answer(status, content_type, body);
+    (url, thread::spawn(move || answer_one(&listener, &answer)))
+}
+
+/// One that knows the pages of a list, in their order: its URL, and the lines it was asked.
+fn server_of_pages(pages: &[&str]) -> (String, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answers: Vec<String> = pages.iter().map(|page| answer("200 OK", "application/json", page)).collect();
+    (url, thread::spawn(move || answers.iter().map(|answer| answer_one(&listener, answer).0).collect()))
+}
+
+fn answer(status: &str, content_type: &str, body: &str) -> String {
     let length = body.len();
-    let answer = format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}");
-    let asked = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header).unwrap();
-            match header.trim().split_once(": ") {
-                Some(("content-length", value)) => length = value.parse().unwrap(),
-                Some(_) => {}
-                None => break,
-            }
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+fn answer_one(listener: &TcpListener, answer: &str) -> (String, Value) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).unwrap();
+        match header.trim().split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(_) => {}
+            None => break,
         }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        stream.write_all(answer.as_bytes()).unwrap();
-        (line.trim().to_owned(), serde_json::from_slice(&body).unwrap_or_default())
-    });
-    (url, asked)
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    stream.write_all(answer.as_bytes()).unwrap();
+    (line.trim().to_owned(), serde_json::from_slice(&body).unwrap_or_default())
 }
 
 #[test]
@@ -211,6 +226,49 @@ fn logs_are_shown_oldest_first_with_failures_and_where_they_are() {
     let lines = String::from_utf8(output.stdout).unwrap();
     assert_eq!(lines.lines().count(), 1, "the newest alone: {lines}");
     assert_eq!(serde_json::from_str::<Value>(&lines).unwrap()["reason"], "threw");
+}
+
+/// A page of a search that took long, and found nothing yet.
+const CUT: &str = r#"{"items":[],"cursor":"c1","searched_to":"2026-03-01T12:34:00.000000Z"}"#;
+
+#[test]
+fn a_search_that_took_long_says_how_far_it_got_and_how_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = r#"{"id":"inv_1","started_at":"2026-03-01T12:00:00Z","script_name":"greet","status":"ok"}"#;
+    let cut = format!(r#"{{"items":[{run}],"cursor":"c1","searched_to":"2026-03-01T12:34:00.000000Z"}}"#);
+    let told = "searched back to 2026-03-01T12:34:00.000000Z, which took long; go on with --cursor c1\n";
+    for (command, page) in [
+        (&["events", "--actor", "key_1"][..], CUT),
+        (&["history", "kv:c/k"], CUT),
+        (&["invocations", "ls", "--search", "order"], &cut),
+        (&["invocations", "ls", "--search", "order", "--output", "json"], &cut),
+    ] {
+        let (url, _) = server_of_pages(&[page]);
+        let output = picloud(dir.path(), &[command, &["--url", &url]].concat());
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), told, "{command:?}");
+    }
+    // What there is so far is shown, for programs with the cursor; and that is gone on with.
+    let (url, asked) = server_of_pages(&[&cut]);
+    let arguments = ["invocations", "ls", "--search", "order", "--cursor", "c0", "--output", "json", "--url", &url];
+    let shown: Value = serde_json::from_slice(&picloud(dir.path(), &arguments).stdout).unwrap();
+    assert_eq!((&shown["items"][0]["id"], &shown["cursor"]), (&"inv_1".into(), &"c1".into()));
+    let asked = asked.join().unwrap();
+    assert_eq!(asked, ["GET /api/v1/admin/apps/default/invocations?q=order&limit=20&cursor=c0 HTTP/1.1"]);
+}
+
+#[test]
+fn an_export_goes_on_behind_a_page_in_which_nothing_was_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let event = r#"{"specversion":"1.0","id":"evt_1","cursor":"e1"}"#;
+    let found = format!(r#"{{"items":[{event}],"cursor":"c2","searched_to":"2026-03-01T12:35:00.000000Z"}}"#);
+    let (url, asked) = server_of_pages(&[CUT, &found, r#"{"items":[],"cursor":null,"searched_to":null}"#]);
+    let output = picloud(dir.path(), &["events", "--kind", "mail", "--to", "all.ndjson", "--url", &url]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_to_string(dir.path().join("all.ndjson")).unwrap(), format!("{event}\n"));
+    let after = ["", "&after=c1", "&after=c2"];
+    let page = |after| format!("GET /api/v1/admin/events?kind=mail&order=asc&limit=1000{after} HTTP/1.1");
+    assert_eq!(asked.join().unwrap(), after.map(page));
 }
 
 #[test]

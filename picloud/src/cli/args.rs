@@ -19,6 +19,7 @@ pub use super::{
     replay::Replay,
     restore::Restore,
     scripts::Scripts,
+    searched::GoOn,
     serve::Serve,
     topics::Topics,
     triggers::Triggers,
@@ -321,8 +322,11 @@ pub struct Events {
     #[arg(long, value_name = "TIME", conflicts_with = "follow")]
     pub until: Option<String>,
     /// Write all to a file, a line each; one that is there is gone on with where it ends
-    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "cursor"])]
     pub to: Option<PathBuf>,
+    /// Where to go on
+    #[command(flatten)]
+    pub go_on: GoOn,
 }
 
 /// `picloud env`.

@@ -10,6 +10,7 @@ use super::{
     follow::Follow,
     path,
     print::{self, QUIET},
+    searched::Page,
 };
 use crate::failure::Failure;
 
@@ -30,10 +31,12 @@ pub(super) async fn run(global: &Global, arguments: &Events) -> Result<(), Failu
     if let Some(file) = &arguments.to {
         return export::run(&client, &to, &query, file).await;
     }
-    let page: Value = client.read(client.request(Method::GET, &to).query(&query)).await?;
-    for event in page.get("items").and_then(Value::as_array).into_iter().flatten().rev() {
+    let cursor = [("cursor", &arguments.go_on.cursor)];
+    let page: Page = client.read(client.request(Method::GET, &to).query(&query).query(&cursor)).await?;
+    for event in page.items.iter().rev() {
         show(global.output, event);
     }
+    page.is_cut();
     Ok(())
 }
 

@@ -26,7 +26,7 @@ const STEP: u64 = 1 << 16;
 #[derive(Deserialize)]
 struct Page {
     items: Vec<Box<RawValue>>,
-    /// There are more.
+    /// There may be more, behind that: also where nothing was found in the time that the server searches.
     cursor: Option<String>,
 }
 
@@ -55,10 +55,8 @@ pub(super) async fn run(client: &Client, from: &str, query: &[(&str, String)], t
         // A page at a time: what is in the file is whole, whenever this ends.
         writer.flush().with_context(|| failed(to))?;
         written += page.items.len();
-        if let Some(last) = page.items.last() {
-            after = Some(exported(last.get(), to)?.cursor);
-        }
-        if page.cursor.is_none() {
+        after = page.cursor;
+        if after.is_none() {
             break;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Context;
 use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
@@ -11,6 +12,7 @@ use super::{
     args::{Global, InApp},
     path,
     print::{self, BAD, GOOD, QUIET},
+    searched::{GoOn, Page},
 };
 use crate::{difference, failure::Failure};
 
@@ -29,6 +31,9 @@ pub struct History {
     /// How many of its last changes
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     lines: u16,
+    /// Where to go on
+    #[command(flatten)]
+    go_on: GoOn,
     /// Which app
     #[command(flatten)]
     in_app: InApp,
@@ -39,19 +44,22 @@ pub(super) async fn run(global: &Global, wanted: &History) -> Result<(), Failure
     let client = global.client()?;
     let to = path::admin(&["apps", &wanted.in_app.app, "events", "history"]);
     let query = [("subject", wanted.subject.clone()), ("limit", wanted.lines.to_string())];
-    let page: Value = client.read(client.request(Method::GET, &to).query(&query)).await?;
+    let cursor = [("cursor", &wanted.go_on.cursor)];
+    let page: Value = client.read(client.request(Method::GET, &to).query(&query).query(&cursor)).await?;
     if global.output == Output::Json {
         print::object(&page);
         return Ok(());
     }
-    let entries: Vec<&Value> = page["items"].as_array().into_iter().flatten().collect();
-    if entries.is_empty() {
-        print::aside(&format!("{QUIET}nothing is known to have happened to `{}`{QUIET:#}\n", wanted.subject));
+    let page: Page = serde_json::from_value(page).context("failed to read a page")?;
+    if !page.is_cut() {
+        if page.items.is_empty() {
+            print::aside(&format!("{QUIET}nothing is known to have happened to `{}`{QUIET:#}\n", wanted.subject));
+        }
+        if page.cursor.is_some() {
+            print::aside(&format!("{QUIET}there is more before this; -n shows it{QUIET:#}\n"));
+        }
     }
-    if page["cursor"].is_string() {
-        print::aside(&format!("{QUIET}there is more before this; -n shows it{QUIET:#}\n"));
-    }
-    print::text(&entries.into_iter().rev().map(told).collect::<String>());
+    print::text(&page.items.iter().rev().map(told).collect::<String>());
     Ok(())
 }
 

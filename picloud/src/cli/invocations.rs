@@ -13,6 +13,7 @@ use super::{
     backtest::{self, Instead},
     path,
     print::{self, BAD, GOOD, QUIET},
+    searched::{GoOn, Page},
     tree,
 };
 use crate::{client::Client, failure::Failure};
@@ -100,6 +101,9 @@ pub struct Ls {
     /// How many [default: 20]
     #[arg(short = 'n', long, value_name = "COUNT")]
     lines: Option<usize>,
+    /// Where to go on
+    #[command(flatten)]
+    go_on: GoOn,
     /// Which app
     #[command(flatten)]
     in_app: InApp,
@@ -155,11 +159,6 @@ pub(super) async fn run(global: &Global, command: &Invocations) -> Result<(), Fa
 
 async fn list(global: &Global, client: &Client, ls: &Ls) -> Result<(), Failure> {
     #[derive(Deserialize)]
-    struct Page {
-        items: Vec<Value>,
-        cursor: Option<String>,
-    }
-    #[derive(Deserialize)]
     struct Count {
         count: u64,
         is_exact: bool,
@@ -168,19 +167,19 @@ async fn list(global: &Global, client: &Client, ls: &Ls) -> Result<(), Failure> 
     let query = ls.query();
     let wanted = ls.lines.unwrap_or(RUNS);
     let mut runs = Vec::new();
-    let mut cursor = None;
+    let mut page = Page { cursor: ls.go_on.cursor.clone(), ..Page::default() };
     while runs.len() < wanted {
         let limit = (wanted - runs.len()).min(PAGE_MAX);
         let request = client.request(Method::GET, &to).query(&query).query(&[("limit", limit)]);
-        let page: Page = client.read(request.query(&[("cursor", &cursor)])).await?;
-        runs.extend(page.items);
-        cursor = page.cursor;
-        if cursor.is_none() {
+        page = client.read(request.query(&[("cursor", &page.cursor)])).await?;
+        runs.append(&mut page.items);
+        if page.cursor.is_none() || page.searched_to.is_some() {
             break;
         }
     }
     if global.output == Output::Json {
-        print::list(&runs);
+        print::page(&runs, page.cursor.as_deref());
+        page.is_cut();
         return Ok(());
     }
     for run in &mut runs {
@@ -192,10 +191,10 @@ async fn list(global: &Global, client: &Client, ls: &Ls) -> Result<(), Failure> 
         run["duration"] = run["duration_us"].as_f64().map_or(Value::Null, |us| print::duration(us).into());
     }
     print::rows(global.output, &runs, &["started_at", "id", "script_name", "status", "duration", "result"]);
-    if cursor.is_some() {
+    if !page.is_cut() && page.cursor.is_some() {
         let count: Count = client.read(client.request(Method::GET, &format!("{to}/count")).query(&query)).await?;
-        let more = if count.is_exact { "" } else { "more than " };
-        print::aside(&format!("{QUIET}{} of {more}{}; -n shows more{QUIET:#}\n", runs.len(), count.count));
+        let least = if count.is_exact { "" } else { "at least " };
+        print::aside(&format!("{QUIET}{} of {least}{}; -n shows more{QUIET:#}\n", runs.len(), count.count));
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ mod replay;
 mod restore;
 mod routes;
 mod scripts;
+mod searched;
 mod serve;
 mod topics;
 mod tree;

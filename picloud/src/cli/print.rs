@@ -22,12 +22,17 @@ pub(super) fn text(text: &str) {
 
 /// A list as one object.
 pub(super) fn list(items: &[impl Serialize]) {
+    page(items, None);
+}
+
+/// A part of a list as one object.
+pub(super) fn page(items: &[impl Serialize], cursor: Option<&str>) {
     #[derive(Serialize)]
     struct Page<'i, T> {
         items: &'i [T],
-        cursor: Option<String>,
+        cursor: Option<&'i str>,
     }
-    object(&Page { items, cursor: None });
+    object(&Page { items, cursor });
 }
 
 /// One thing as its object, on one line.
