@@ -247,7 +247,9 @@ async fn ended(pool: &PgPool, filter: &Filter, page: Page, way: Way) -> Result<V
     filter.ended(&mut query);
     page.between(&mut query);
     if doubled.is_some() {
-        query.push(format!(" and slowness = near.slowness order by position {order} limit ")).push_bind(limit);
+        // The index is of those above 0, which does not follow from the join.
+        query.push(" and slowness > 0 and slowness = near.slowness");
+        query.push(format!(" order by position {order} limit ")).push_bind(limit);
         query.push(") found");
     } else if is_looked_up {
         if way == Way::ByKeys {
