@@ -14,6 +14,7 @@ pub mod json;
 pub mod keys;
 pub mod limits;
 pub mod log;
+pub mod mail;
 pub mod name;
 pub mod nearest;
 pub mod outbox;

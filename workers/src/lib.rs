@@ -5,6 +5,7 @@ pub mod effects;
 pub mod http;
 mod invoked;
 pub mod letters;
+pub mod mail;
 pub mod outbox;
 pub mod pool;
 mod recorded;

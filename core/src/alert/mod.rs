@@ -95,6 +95,8 @@ words! {
     ChannelKind {
         /// A POST to a URL.
         Webhook = "webhook";
+        /// Mail, through the SMTP server that the service was started with.
+        Email = "email";
     }
 }
 
@@ -120,13 +122,21 @@ impl Condition {
     }
 }
 
+/// Why mail cannot be sent, when nobody said where it goes.
+pub const NO_MAIL: &str = "this node cannot send mail: start `picloud serve` with --smtp-url and --mail-from \
+    (PICLOUD_SMTP_URL, PICLOUD_MAIL_FROM)";
+
 /// What a receiver made of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answered {
-    /// The status, when it answered at all.
+    /// The status, when it answered at all: of HTTP, or of SMTP.
     pub status: Option<u16>,
     /// Why it does not count as told; none when it does. The address is not in it.
     pub error: Option<String>,
+    /// Whether it said that it will not take this message however often it is tried.
+    pub is_final: bool,
+    /// It counts as told, but not all addresses took it: which did not, and why. They are not in it whole.
+    pub refused: Option<String>,
     /// The beginning of what it said.
     pub said: String,
 }
@@ -140,4 +150,7 @@ pub struct NoAddress;
 pub trait Courier: Send + Sync + 'static {
     /// Sends a message that says that it is a test, once. `secret` names the channel's address.
     fn test(&self, channel: String, secret: SecretId) -> BoxFuture<'static, Result<Answered, NoAddress>>;
+
+    /// Why this node can tell no channel of a kind, and what to do about it; none when it can.
+    fn hindrance(&self, kind: ChannelKind) -> Option<&'static str>;
 }

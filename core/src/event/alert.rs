@@ -59,8 +59,11 @@ pub struct Delivered {
     pub notice: Notice,
     /// How many attempts it took.
     pub attempts: u16,
-    /// The status that the receiver answered with.
+    /// The status that the receiver answered with: of HTTP, or of SMTP.
     pub status: u16,
+    /// Which of several addresses did not take it, and why. They are not in it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// The receiver did not take a message however often it was tried: it will not hear of it.

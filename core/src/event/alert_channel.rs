@@ -14,7 +14,7 @@ pub struct Set {
     pub channel: String,
     /// How it is told.
     pub kind: ChannelKind,
-    /// Host and port of its address. The address itself is not in the log.
+    /// Host and port of its address; of addresses for mail, their hosts. The address itself is not in the log.
     pub host: String,
     /// The name of its address.
     pub secret: SecretId,

@@ -7,21 +7,23 @@
 mod apart;
 mod cursor;
 mod data_key;
+mod destination;
+mod destinations;
 mod keyring;
 mod master;
 mod master_file;
 mod topic_key;
 mod topic_keys;
 mod webhook;
-mod webhooks;
 mod wrapped;
 
 pub use apart::ApartError;
 pub use cursor::{Cursor, InvalidCursor};
 pub use data_key::{CannotOpen, DataKey, Purpose, Sealed};
+pub use destination::Destination;
+pub use destinations::sweep_destinations;
 pub use keyring::{Keyring, KeyringError};
 pub use master::MasterKey;
 pub use master_file::MasterKeyError;
 pub use topic_key::{Grant, InvalidToken, TopicKey};
 pub use webhook::{InvalidWebhook, SigningSecret, Webhook};
-pub use webhooks::sweep_webhooks;

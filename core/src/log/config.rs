@@ -182,8 +182,8 @@ pub(super) async fn fold(
         Event::AlertRaised(event) => alerts::raised(connection, new, event, position, at).await,
         Event::AlertRecovered(event) => alerts::recovered(connection, event, position, at).await,
         Event::AlertRescheduled(event) => alerts::rescheduled(connection, event, position).await,
-        Event::AlertDelivered(alert::Delivered { alert, notice, .. }) => {
-            alerts::told(connection, *alert, *notice, None, position, at).await
+        Event::AlertDelivered(alert::Delivered { alert, notice, refused, .. }) => {
+            alerts::told(connection, *alert, *notice, refused.as_deref(), position, at).await
         }
         Event::AlertFailed(alert::Failed { alert, notice, error, .. }) => {
             alerts::told(connection, *alert, *notice, Some(error), position, at).await

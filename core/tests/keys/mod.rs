@@ -1,8 +1,8 @@
 //! The keyring on a real database.
 
+mod destinations;
 mod erase;
 mod rotate;
-mod webhooks;
 
 use std::path::Path;
 

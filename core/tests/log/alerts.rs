@@ -42,7 +42,7 @@ fn seen(channel: &str, view: &str, version: Position) -> Read {
 }
 
 fn delivered(alert: AlertId, notice: Notice) -> NewEvent {
-    of_the_instance(Delivered { alert, channel: "ops".to_owned(), notice, attempts: 1, status: 200 })
+    of_the_instance(Delivered { alert, channel: "ops".to_owned(), notice, attempts: 1, status: 200, refused: None })
 }
 
 #[derive(Debug, PartialEq)]

@@ -1,6 +1,9 @@
 //! `/api/v1/admin/alerts`: who is told when something is wrong with the instance. What they were told is in the log.
 //!
-//! A channel's address is secret, as an address that lets anybody write to a room is: it is taken, and never shown again.
+//! The URL of a webhook is secret, as one that lets anybody write to a room is: it is taken, and never shown again. Addresses of
+//! mail are shown here and nowhere else.
+
+mod address;
 
 use std::sync::Arc;
 
@@ -10,10 +13,11 @@ use axum::{
 };
 use http::StatusCode;
 use picloud_core::{
-    alert::{Answered, ChannelKind, Condition, MAX_CHANNELS, MAX_COOLDOWN_S, MIN_COOLDOWN_S, USUAL_COOLDOWN_S},
+    alert::{
+        Answered, ChannelKind, Condition, MAX_CHANNELS, MAX_COOLDOWN_S, MIN_COOLDOWN_S, NoAddress, USUAL_COOLDOWN_S,
+    },
     event::alert_channel::{Removed, Set},
-    id::SecretId,
-    keys::{KeyringError, SigningSecret, Webhook},
+    keys::{Destination, KeyringError},
     name,
 };
 use picloud_projections::{
@@ -23,6 +27,7 @@ use picloud_projections::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::address::{Address, Given, invalid};
 use super::{
     AdminPlane, Plane,
     access::{Caller, short},
@@ -40,8 +45,11 @@ use crate::problem::{Kind, Problem};
 pub(super) struct ChannelForm {
     name: String,
     kind: ChannelKind,
-    /// Host and port of its address.
+    /// Host and port of its URL; the hosts of its addresses.
     host: String,
+    /// Its addresses, if it is told by mail; null for another, and when they cannot be read.
+    #[schema(required)]
+    to: Option<Vec<String>>,
     /// What it hears of; null is everything, also what later versions find out.
     #[schema(required)]
     conditions: Option<Vec<Condition>>,
@@ -49,28 +57,44 @@ pub(super) struct ChannelForm {
     cooldown_s: u32,
     /// Whether it is told at all.
     enabled: bool,
+    /// Why this node can tell it nothing, and what to do about it; null, when it can.
+    #[schema(required)]
+    hindrance: Option<String>,
     /// How many messages it has yet to take.
     owed: usize,
-    /// Why the last attempt at one of them failed; null, when none did.
+    /// Why the last attempt at one of them failed, or which addresses did not take it; null, when all is well.
     #[schema(required)]
     last_error: Option<String>,
     created_at: Time,
 }
 
 impl ChannelForm {
-    fn of(channel: &AlertChannel, told: &[Told]) -> Self {
+    async fn of(plane: &AdminPlane, channel: &AlertChannel, told: &[Told]) -> Result<Self, Problem> {
         let told = || told.iter().filter(|told| told.channel == channel.name);
-        Self {
+        let mut hindrance = plane.courier.hindrance(channel.kind).map(str::to_owned);
+        let to = match channel.kind {
+            ChannelKind::Webhook => None,
+            ChannelKind::Email => match plane.destination(channel).await? {
+                Some(Destination::Email(to)) => Some(to.into_iter().map(Into::into).collect()),
+                Some(Destination::Webhook(_)) | None => {
+                    hindrance = Some(NoAddress.to_string());
+                    None
+                }
+            },
+        };
+        Ok(Self {
             name: channel.name.clone(),
             kind: channel.kind,
             host: channel.host.clone(),
+            to,
+            hindrance,
             conditions: channel.conditions.clone(),
             cooldown_s: channel.cooldown_s,
             enabled: channel.is_enabled,
             owed: told().filter(|told| told.owed.is_some()).count(),
             last_error: told().filter_map(|told| told.last_error.clone()).next_back(),
             created_at: Time(channel.created_at),
-        }
+        })
     }
 }
 
@@ -80,7 +104,7 @@ impl ChannelForm {
 pub(super) struct WithSecret {
     #[serde(flatten)]
     channel: ChannelForm,
-    /// What its receiver checks messages with: shown here and never again. Null, when it is the one that it was.
+    /// What its receiver checks messages with: shown here and never again. Null, when it is the one that it was, and for mail.
     #[schema(required)]
     secret: Option<String>,
 }
@@ -90,12 +114,14 @@ pub(super) struct WithSecret {
 #[serde(deny_unknown_fields)]
 #[schema(as = AlertChannelSettings)]
 pub(super) struct Settings {
-    /// How it is told.
-    #[serde(default = "webhook")]
-    kind: ChannelKind,
-    /// Where to, `http` or `https`. It may lie in the network of the instance. To be given for a new channel; left out, it
+    /// How it is told. Left out: as `url` or `to` says, or as it was.
+    kind: Option<ChannelKind>,
+    /// Where to, `http` or `https`. It may lie in the network of the instance. To be given for a new webhook; left out, it
     /// stays what it is.
     url: Option<String>,
+    /// Whom by mail: one to twenty addresses. To be given for a new channel of that kind; left out, they stay what they are.
+    #[schema(min_items = 1, max_items = 20)]
+    to: Option<Vec<String>>,
     /// What it hears of. Left out: everything.
     conditions: Option<Vec<Condition>>,
     /// So long it hears nothing again of the same matter, in seconds: a minute to thirty days, an hour when left out.
@@ -108,22 +134,21 @@ pub(super) struct Settings {
     rotate_secret: bool,
 }
 
-const fn webhook() -> ChannelKind {
-    ChannelKind::Webhook
-}
-
 /// What a receiver made of a test.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AlertTest)]
 pub(super) struct TestForm {
     /// Whether it took the message: it answered 2xx.
     delivered: bool,
-    /// The status that it answered with; null, when it did not answer.
+    /// The status that it answered with, of HTTP or of SMTP; null, when it did not answer.
     #[schema(required)]
     status: Option<u16>,
     /// Why it does not count; null, when it does.
     #[schema(required)]
     error: Option<String>,
+    /// Which of several addresses did not take it, and why; null, when all did.
+    #[schema(required)]
+    refused: Option<String>,
     /// The beginning of what it said.
     said: String,
 }
@@ -143,8 +168,8 @@ impl AdminPlane {
     }
 
     /// The address that a channel has; none when it has none that can be read, and needs another.
-    async fn webhook(&self, channel: &AlertChannel) -> Result<Option<Webhook>, Problem> {
-        match self.keyring.webhook(channel.secret).await {
+    async fn destination(&self, channel: &AlertChannel) -> Result<Option<Destination>, Problem> {
+        match self.keyring.destination(channel.secret).await {
             Ok(found) => Ok(found),
             Err(KeyringError::CannotOpen(_)) => Ok(None),
             Err(error) => Err(Problem::internal(&error)),
@@ -157,7 +182,10 @@ pub(super) async fn list(
     Params(wanted): Params<page::Wanted>,
 ) -> Result<Answer<Page<ChannelForm>>, Problem> {
     let (setup, told) = (plane.setup.get(), plane.told().await?);
-    let channels = setup.alert_channels.values().map(|channel| ChannelForm::of(channel, &told));
+    let mut channels = Vec::new();
+    for channel in setup.alert_channels.values() {
+        channels.push(ChannelForm::of(&plane, channel, &told).await?);
+    }
     wanted.of(channels, |channel| channel.name.clone()).map(Answer)
 }
 
@@ -167,7 +195,7 @@ pub(super) async fn show(
 ) -> Result<Versioned<ChannelForm>, Problem> {
     let (setup, told) = (plane.setup.get(), plane.told().await?);
     let channel = find(&setup, &channel)?;
-    plane.versioned(None, channel.position, ChannelForm::of(channel, &told)).await
+    plane.versioned(None, channel.position, ChannelForm::of(&plane, channel, &told).await?).await
 }
 
 pub(super) async fn set(
@@ -177,9 +205,15 @@ pub(super) async fn set(
     if_match: IfMatch,
     Json(settings): Json<Settings>,
 ) -> Result<Written<Shown<WithSecret>>, Problem> {
-    let given = settings.check(&channel)?;
+    settings.check(&channel)?;
     let expected = if_match.of(&plane, None).await?;
     let before = plane.setup.get().alert_channels.get(&channel).cloned();
+    let was_of = before.as_ref().map(|before| before.kind);
+    let given = Given::of(&settings, was_of)?;
+    // What is there may be changed, and removed; what can tell nobody anything is not made.
+    if let Some(hindrance) = plane.courier.hindrance(given.kind()).filter(|_| was_of != Some(given.kind())) {
+        return Err(invalid("kind", hindrance));
+    }
     let address = Address::of(&plane, before.as_deref(), given, settings.rotate_secret).await?;
     let was = before.as_ref().map(|before| before.secret);
     let decided = plane
@@ -204,16 +238,16 @@ pub(super) async fn set(
         Err(problem) => {
             // Nothing names it.
             if Some(address.id) != was {
-                plane.keyring.erase_webhook(address.id).await;
+                plane.keyring.erase_destination(address.id).await;
             }
             return Err(problem);
         }
     };
     if let Some(was) = was.filter(|was| *was != address.id) {
-        plane.keyring.erase_webhook(was).await;
+        plane.keyring.erase_destination(was).await;
     }
     let (setup, told) = (plane.setup.get(), plane.told().await?);
-    let form = ChannelForm::of(find(&setup, &channel)?, &told);
+    let form = ChannelForm::of(&plane, find(&setup, &channel)?, &told).await?;
     let status = if was.is_none() { StatusCode::CREATED } else { StatusCode::OK };
     decided.answer(&plane, status, Shown(WithSecret { channel: form, secret: address.told })).await
 }
@@ -233,7 +267,7 @@ pub(super) async fn remove(
             Ok((vec![Removed { channel: channel.clone() }.into()], there.secret))
         })
         .await?;
-    plane.keyring.erase_webhook(decided.value).await;
+    plane.keyring.erase_destination(decided.value).await;
     decided.no_content(&plane).await
 }
 
@@ -241,15 +275,13 @@ pub(super) async fn remove(
 pub(super) async fn test(State(plane): State<Plane>, Path(channel): Path<String>) -> Result<Answer<TestForm>, Problem> {
     let channel = Arc::clone(find(&plane.setup.get(), &channel)?);
     let answered = plane.courier.test(channel.name.clone(), channel.secret).await;
-    let Answered { status, error, said } =
+    let Answered { status, error, is_final: _, refused, said } =
         answered.map_err(|no_address| Problem::new(Kind::Conflict, no_address.to_string()))?;
-    Ok(Answer(TestForm { delivered: error.is_none(), status, error, said }))
+    Ok(Answer(TestForm { delivered: error.is_none(), status, error, refused, said }))
 }
 
 impl Settings {
-    /// The address that is given, with a signing secret of its own.
-    fn check(&self, channel: &str) -> Result<Option<Webhook>, Problem> {
-        let invalid = |field: &'static str, detail: String| Problem::new(Kind::InvalidInput, detail).field(field);
+    fn check(&self, channel: &str) -> Result<(), Problem> {
         if !name::is_name(channel) {
             let detail = format!("`{}` is no name for a channel: {}", short(channel), name::RULE);
             return Err(invalid("channel", detail));
@@ -260,10 +292,9 @@ impl Settings {
         }
         if self.conditions.as_ref().is_some_and(Vec::is_empty) {
             let detail = "`conditions` names nothing: leave it out for everything, or set `enabled` to false";
-            return Err(invalid("conditions", detail.to_owned()));
+            return Err(invalid("conditions", detail));
         }
-        let given = self.url.as_deref().map(Webhook::at).transpose();
-        given.map_err(|no_address| invalid("url", no_address.to_string()))
+        Ok(())
     }
 
     fn event(&self, channel: &str, address: &Address) -> Set {
@@ -273,7 +304,7 @@ impl Settings {
         });
         Set {
             channel: channel.to_owned(),
-            kind: self.kind,
+            kind: address.kind,
             host: address.host.clone(),
             secret: address.id,
             conditions,
@@ -289,46 +320,4 @@ fn is_same(there: &AlertChannel, set: &Set) -> bool {
         && there.conditions == set.conditions
         && there.cooldown_s == set.cooldown_s
         && there.is_enabled == set.enabled
-}
-
-/// Where a channel's messages go from now on.
-struct Address {
-    /// The name of it.
-    id: SecretId,
-    host: String,
-    /// The signing secret, if it is new.
-    told: Option<String>,
-}
-
-impl Address {
-    /// The one that the channel has, or another, which is stored then.
-    async fn of(
-        plane: &AdminPlane,
-        before: Option<&AlertChannel>,
-        given: Option<Webhook>,
-        rotate_secret: bool,
-    ) -> Result<Self, Problem> {
-        let known = match before {
-            Some(before) => plane.webhook(before).await?.map(|webhook| (before.secret, webhook)),
-            None => None,
-        };
-        let (webhook, is_new) = match (given, known) {
-            (given, Some((id, known))) => {
-                let url = given.map_or_else(|| known.url.clone(), |given| given.url);
-                if url == known.url && !rotate_secret {
-                    return Ok(Self { id, host: known.host(), told: None });
-                }
-                let secret = if rotate_secret { SigningSecret::generate() } else { known.secret };
-                (Webhook { url, secret }, rotate_secret)
-            }
-            (Some(given), None) => (given, true),
-            (None, None) => {
-                let detail = "`url` is missing: the channel has no address that can be read yet";
-                return Err(Problem::new(Kind::InvalidInput, detail).field("url"));
-            }
-        };
-        let told = is_new.then(|| webhook.secret.reveal());
-        let id = plane.keyring.store_webhook(&webhook).await.map_err(|error| Problem::internal(&error))?;
-        Ok(Self { id, host: webhook.host(), told })
-    }
 }

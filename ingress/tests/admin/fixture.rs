@@ -11,7 +11,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use picloud_core::{
-    alert::{Answered, Courier, NoAddress},
+    alert::{Answered, ChannelKind, Courier, NO_MAIL, NoAddress},
     capability::Capability,
     event::FailureReason,
     id::{AppId, InvocationId, ScriptId, SecretId, VersionId},
@@ -114,7 +114,7 @@ impl World {
             history: schema::history(&pool).await.expect("a history"),
             invoker: Arc::new(Scripts { calls: Arc::clone(&calls) }),
             replayer: Arc::new(Scripts { calls: Arc::clone(&calls) }),
-            courier: Arc::new(Deaf),
+            courier: Arc::new(Deaf { sends_mail: true }),
             ceiling: Limits::CEILING,
             urls: Urls { public: "http://127.0.0.1:8080".to_owned(), admin: "http://127.0.0.1:8081".to_owned() },
             versions: Versions { product: "1.2.3", sdk: "1", api: "v1", schema: 4 },
@@ -177,12 +177,19 @@ impl World {
 }
 
 /// A receiver that does not want to hear of anything.
-struct Deaf;
+pub(crate) struct Deaf {
+    /// Whether there is a server for mail.
+    pub(crate) sends_mail: bool,
+}
 
 impl Courier for Deaf {
     fn test(&self, _channel: String, _secret: SecretId) -> BoxFuture<'static, Result<Answered, NoAddress>> {
         let error = Some("it answered 410".to_owned());
-        async { Ok(Answered { status: Some(410), error, said: "go away".to_owned() }) }.boxed()
+        async { Ok(Answered { status: Some(410), error, said: "go away".to_owned(), ..Answered::default() }) }.boxed()
+    }
+
+    fn hindrance(&self, kind: ChannelKind) -> Option<&'static str> {
+        (kind == ChannelKind::Email && !self.sends_mail).then_some(NO_MAIL)
     }
 }
 

@@ -25,6 +25,7 @@ pub enum Alerts {
                             is in no history of a shell.\n\n\
                             Examples:\n  picloud alerts set ops --webhook https://hooks.example.com/services/T0/B0/x\n  \
                             picloud alerts set phone --webhook - --on disk --on backup-failed --cooldown 6h < address\n  \
+                            picloud alerts set people --email ops@example.com --email anna@example.com\n  \
                             picloud alerts set ops --disabled"
     )]
     Set(Set),
@@ -45,9 +46,12 @@ pub enum Alerts {
 pub struct Set {
     /// Its name
     channel: String,
-    /// Where messages are posted, or `-` to read that from stdin. Needed for a new channel
+    /// Where messages are posted, or `-` to read that from stdin. A new channel needs this or `--email`
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
+    /// Who gets them by mail; may be given more than once. The service needs `--smtp-url` for it
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["webhook", "rotate_secret"])]
+    email: Vec<String>,
     /// What it hears of; may be given more than once. A new channel hears of everything
     #[arg(long = "on", value_enum, value_name = "CONDITION")]
     on: Vec<Condition>,
@@ -117,7 +121,18 @@ pub(super) async fn run(global: &Global, command: &Alerts) -> Result<(), Failure
     match command {
         Alerts::Ls => {
             let channels = client.list(&of(&[])).await?;
-            let columns = ["name", "kind", "host", "conditions", "cooldown_s", "enabled", "owed", "last_error"];
+            let columns = [
+                "name",
+                "kind",
+                "host",
+                "to",
+                "conditions",
+                "cooldown_s",
+                "enabled",
+                "owed",
+                "last_error",
+                "hindrance",
+            ];
             print::rows(global.output, &channels, &columns);
         }
         Alerts::Set(set) => {
@@ -148,7 +163,12 @@ impl Set {
         }
         if let Some(url) = &self.webhook {
             let url = if url == "-" { from_stdin()? } else { url.clone() };
+            body.insert("kind".to_owned(), "webhook".into());
             body.insert("url".to_owned(), url.into());
+        }
+        if !self.email.is_empty() {
+            body.insert("kind".to_owned(), "email".into());
+            body.insert("to".to_owned(), self.email.clone().into());
         }
         if !self.on.is_empty() {
             body.insert("conditions".to_owned(), self.on.iter().map(|on| on.as_str()).collect());
@@ -177,7 +197,10 @@ fn from_stdin() -> Result<String, Failure> {
 
 fn told(output: Output, channel: &str, answer: &Value) {
     let host = answer["host"].as_str().unwrap_or_default();
-    let mut sentence = format!("{channel} is told at {host}. Try it: picloud alerts test {channel}");
+    let addresses =
+        answer["to"].as_array().map(|to| to.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "));
+    let place = addresses.as_deref().unwrap_or(host);
+    let mut sentence = format!("{channel} is told at {place}. Try it: picloud alerts test {channel}");
     if let Some(secret) = answer["secret"].as_str() {
         sentence += &format!(
             "\nIts messages are signed with this secret, which is not shown again:\n\n  {secret}\n\n\
@@ -196,7 +219,10 @@ fn tested(output: Output, channel: &str, answer: &Value) -> Result<(), Failure> 
         Output::Json => print::object(answer),
         Output::Table if is_delivered => {
             let status = &answer["status"];
-            print::text(&format!("{GOOD}✓{GOOD:#} {channel} has taken the test: it answered {status}.{said}\n"));
+            let refused = answer["refused"].as_str().map(|refused| format!(" But {refused}")).unwrap_or_default();
+            print::text(&format!(
+                "{GOOD}✓{GOOD:#} {channel} has taken the test: it answered {status}.{said}{refused}\n"
+            ));
         }
         Output::Table => {
             let error = answer["error"].as_str().unwrap_or("it did not answer");
@@ -215,8 +241,8 @@ mod tests {
     #[test]
     fn what_is_not_said_of_a_channel_stays_as_it_is() {
         let there = json!({
-            "name": "ops", "kind": "webhook", "host": "a.example", "conditions": ["disk"], "cooldown_s": 60, "enabled": true,
-            "owed": 3, "last_error": null, "created_at": "2026-01-31T12:00:00Z",
+            "name": "ops", "kind": "webhook", "host": "a.example", "to": null, "conditions": ["disk"], "cooldown_s": 60,
+            "enabled": true, "hindrance": null, "owed": 3, "last_error": null, "created_at": "2026-01-31T12:00:00Z",
         });
         let set = |words: &[&str]| {
             let words = ["picloud", "alerts", "set", "ops"].iter().chain(words);
@@ -236,7 +262,10 @@ mod tests {
         assert_eq!(otherwise["enabled"], true);
         assert!(body(&["--everything"]).get("conditions").is_none());
         let new = set(&["--webhook", "https://b.example/x"]).body(None).ok().unwrap();
-        assert_eq!(new, json!({ "url": "https://b.example/x", "rotate_secret": false }));
+        assert_eq!(new, json!({ "kind": "webhook", "url": "https://b.example/x", "rotate_secret": false }));
+        let mail = body(&["--email", "ops@b.example", "--email", "anna@b.example"]);
+        assert_eq!((&mail["kind"], &mail["to"]), (&json!("email"), &json!(["ops@b.example", "anna@b.example"])));
+        assert_eq!(mail["conditions"], json!(["disk"]));
     }
 
     #[test]

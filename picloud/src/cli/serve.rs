@@ -49,6 +49,12 @@ pub struct Serve {
     /// The folder that what was kept for long enough is written to before it goes [env: PICLOUD_ARCHIVE_DIR] [default: none]
     #[arg(long, value_name = "FOLDER")]
     pub archive_dir: Option<String>,
+    /// The server that takes mail, smtp://user:password@host:587 or smtps:// [env: PICLOUD_SMTP_URL] [default: none]
+    #[arg(long, value_name = "URL")]
+    pub smtp_url: Option<String>,
+    /// From whom mail is, such as pi@example.com [env: PICLOUD_MAIL_FROM] [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    pub mail_from: Option<String>,
     /// What is logged [env: PICLOUD_LOG] [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
@@ -103,6 +109,8 @@ impl Serve {
             (s::KEEP_RUNS, &self.keep_runs),
             (s::KEEP_DATA, &self.keep_data),
             (s::ARCHIVE_DIR, &self.archive_dir),
+            (s::SMTP_URL, &self.smtp_url),
+            (s::MAIL_FROM, &self.mail_from),
             (s::LOG, &self.log),
             (s::LOG_FORMAT, &self.log_format),
             (s::OTLP_ENDPOINT, &self.otlp_endpoint),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
+use picloud_workers::mail::{Sender, Server};
 use reqwest::Url;
 use tracing_subscriber::EnvFilter;
 
@@ -49,6 +50,14 @@ pub(super) fn database(text: &str) -> Result<DatabaseUrl, String> {
     }
     text.parse::<sqlx::postgres::PgConnectOptions>().map_err(|error| format!("{wrong} ({error})"))?;
     Ok(DatabaseUrl::new(text.to_owned()))
+}
+
+pub(super) fn mail_server(text: &str) -> Result<Server, String> {
+    Server::read(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn sender(text: &str) -> Result<Sender, String> {
+    Sender::read(text).map_err(|_| "expected an address such as pi@example.com, or PiCloud <pi@example.com>".to_owned())
 }
 
 pub(super) fn endpoint(text: &str) -> Result<Url, String> {
@@ -144,6 +153,10 @@ pub(super) fn masked(url: &str) -> String {
         let shown = pairs.iter().map(|(name, value)| (name, if secret(name) { MASK } else { value }));
         parsed.query_pairs_mut().clear().extend_pairs(shown);
     }
+    // What stands behind the host is no password; but where one was not encoded, its end may stand there.
+    if [Some(parsed.path()), parsed.fragment()].into_iter().flatten().any(|part| part.contains('@')) {
+        return MASK.to_owned();
+    }
     if parsed.password().is_some() && parsed.set_password(Some(MASK)).is_err() {
         return MASK.to_owned();
     }
@@ -163,6 +176,8 @@ mod tests {
         );
         assert_eq!(masked("me:secret@db"), MASK, "no scheme");
         assert_eq!(masked("postgres://db/pi"), "postgres://db/pi");
+        assert_eq!(masked("smtp://me:25/secret@host"), MASK, "a slash that was not encoded");
+        assert_eq!(masked("smtp://me:25#secret@host"), MASK);
         assert_eq!(format!("{:?}", database("postgres://me:secret@db/pi").unwrap()), "postgres://me:****@db/pi");
     }
 

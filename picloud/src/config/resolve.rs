@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use picloud_projections::retention::Keep;
+use picloud_workers::mail;
 use reqwest::Url;
 
 use super::{
@@ -64,6 +65,8 @@ struct Settled {
     keep_runs: Chosen<KeptFor>,
     keep_data: Chosen<KeptFor>,
     archive_dir: Option<Chosen<PathBuf>>,
+    smtp_url: Option<Chosen<mail::Server>>,
+    mail_from: Option<Chosen<mail::Sender>>,
     log: Chosen<String>,
     log_format: Chosen<LogFormat>,
     trusted_proxies: Option<Chosen<Vec<IpNet>>>,
@@ -94,6 +97,8 @@ impl Settled {
             keep_runs: said_or(sources, &setting::KEEP_RUNS, parse::kept, || KeptFor(Keep::DEFAULT.runs))?,
             keep_data: said_or(sources, &setting::KEEP_DATA, parse::kept, || KeptFor(Keep::DEFAULT.data))?,
             archive_dir: said(sources, &setting::ARCHIVE_DIR, path)?,
+            smtp_url: said(sources, &setting::SMTP_URL, parse::mail_server)?,
+            mail_from: said(sources, &setting::MAIL_FROM, parse::sender)?,
             log: said_or(sources, &setting::LOG, parse::log_filter, || "info".to_owned())?,
             log_format: said_or(sources, &setting::LOG_FORMAT, parse::log_format, || LogFormat::Text)?,
             otlp_endpoint: said(sources, &setting::OTLP_ENDPOINT, parse::endpoint)?,
@@ -142,6 +147,8 @@ impl Settled {
                 &setting::ARCHIVE_DIR,
                 "none",
             ),
+            shown_or(self.smtp_url.as_ref(), &setting::SMTP_URL, "none"),
+            shown_or(self.mail_from.as_ref(), &setting::MAIL_FROM, "none"),
             self.log.shown(&setting::LOG),
             self.log_format.with(self.log_format.value.as_str()).shown(&setting::LOG_FORMAT),
             shown_or(self.otlp_endpoint.as_ref(), &setting::OTLP_ENDPOINT, "off"),
@@ -166,6 +173,7 @@ impl Settled {
             keep_runs: self.keep_runs.value,
             keep_data: self.keep_data.value,
             archive_dir: self.archive_dir.map(|chosen| chosen.value),
+            mail: mail(self.smtp_url, self.mail_from)?,
             log: self.log.value,
             log_format: self.log_format.value,
             otlp: self.otlp_endpoint.map(|endpoint| Otlp {
@@ -225,6 +233,24 @@ fn database(url: Option<Chosen<DatabaseUrl>>, listen: Option<Chosen<DatabaseUrl>
         (None, Some(listen)) => Err(ConfigError::Contradiction(format!(
             "{} is set without --database-url: the embedded PostgreSQL has no other way in",
             listen.origin
+        ))),
+    }
+}
+
+fn mail(
+    server: Option<Chosen<mail::Server>>,
+    sender: Option<Chosen<mail::Sender>>,
+) -> Result<Option<mail::Settings>, ConfigError> {
+    match (server, sender) {
+        (Some(server), Some(sender)) => Ok(Some(mail::Settings { server: server.value, sender: sender.value })),
+        (None, None) => Ok(None),
+        (Some(server), None) => Err(ConfigError::Contradiction(format!(
+            "{} is set without --mail-from: say from which address mail is, such as pi@example.com",
+            server.origin
+        ))),
+        (None, Some(sender)) => Err(ConfigError::Contradiction(format!(
+            "{} is set without --smtp-url: say which server takes mail, such as smtp://user:password@host:587",
+            sender.origin
         ))),
     }
 }

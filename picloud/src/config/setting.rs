@@ -67,6 +67,10 @@ settings! {
     KEEP_DATA = "keep_data", "PICLOUD_KEEP_DATA";
     /// Where it is written to before it goes.
     ARCHIVE_DIR = "archive_dir", "PICLOUD_ARCHIVE_DIR";
+    /// The server that takes mail.
+    SMTP_URL = "smtp_url", "PICLOUD_SMTP_URL";
+    /// From whom mail is.
+    MAIL_FROM = "mail_from", "PICLOUD_MAIL_FROM";
     /// What is logged.
     LOG = "log", "PICLOUD_LOG";
     /// For whom it is logged.

@@ -1,5 +1,7 @@
 use std::{collections::BTreeMap, fs};
 
+use picloud_workers::mail;
+
 use super::*;
 
 fn gather(
@@ -48,6 +50,8 @@ fn flags_win_over_environment_over_file_over_defaults() {
     keep_runs                 30d                    default
     keep_data                 90d                    default
     archive_dir               none                   default
+    smtp_url                  none                   default
+    mail_from                 none                   default
     log                       info                   default
     log_format                text                   default
     otlp_endpoint             off                    default
@@ -71,6 +75,17 @@ fn a_password_in_a_url_is_not_shown() {
 }
 
 #[test]
+fn the_password_of_the_server_for_mail_is_not_shown() {
+    let url = "smtp://me:hunter2@mail.example.com";
+    let variables = [("PICLOUD_SMTP_URL", url), ("PICLOUD_MAIL_FROM", "PiCloud <pi@example.com>")];
+    let (config, shown) = gather(&[], &variables, "").unwrap();
+    assert!(!table(&shown).contains("hunter2") && !format!("{config:?}").contains("hunter2"));
+    assert!(table(&shown).contains("smtp://me:****@mail.example.com:587?tls=required"), "{}", table(&shown));
+    let mail = config.mail.unwrap();
+    assert_eq!((mail.server, mail.sender.address.as_str()), (mail::Server::read(url).unwrap(), "pi@example.com"));
+}
+
+#[test]
 fn what_cannot_be_used_is_named_with_its_place() {
     let errors = [
         refused(&[], &[], "lsten = '127.0.0.1:1'"),
@@ -88,6 +103,11 @@ fn what_cannot_be_used_is_named_with_its_place() {
         refused(&[("public_url", "example.com")], &[], ""),
         refused(&[("otlp_endpoint", "https://me:hunter2@otlp.example.com")], &[], ""),
         refused(&[("otlp_ratio", "10%")], &[], ""),
+        refused(&[], &[("PICLOUD_SMTP_URL", "http://me:hunter2@mail.example.com")], ""),
+        refused(&[("smtp_url", "smtp://me:25/hunter2@mail.example.com")], &[], ""),
+        refused(&[], &[("PICLOUD_SMTP_URL", "smtp://me:hunter2@mail.example.com")], ""),
+        refused(&[("mail_from", "pi@example.com")], &[], ""),
+        refused(&[("mail_from", "PiCloud")], &[], ""),
         refused(&[], &[("PICLOUD_KEEP_RUNS", "30")], ""),
         refused(&[], &[("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")], ""),
         refused(&[], &[("OTEL_RESOURCE_ATTRIBUTES", "a=b,c")], ""),
@@ -128,6 +148,16 @@ fn what_cannot_be_used_is_named_with_its_place() {
     --otlp-endpoint is `https://me:****@otlp.example.com/`: expected the URL of a collector that takes OTLP over HTTP, such as http://localhost:4318; what it asks for as a key goes into OTEL_EXPORTER_OTLP_HEADERS
     ---
     --otlp-ratio is `10%`: expected which part of all traces is told, from 0 to 1, such as 0.1
+    ---
+    PICLOUD_SMTP_URL is `http://me:****@mail.example.com/`: expected smtp://user:password@host:587, or smtps:// for TLS from the beginning, and nothing behind the port; what is not a letter or a digit in the password is percent-encoded, such as %40 for @
+    ---
+    --smtp-url is `****`: expected smtp://user:password@host:587, or smtps:// for TLS from the beginning, and nothing behind the port; what is not a letter or a digit in the password is percent-encoded, such as %40 for @
+    ---
+    PICLOUD_SMTP_URL is set without --mail-from: say from which address mail is, such as pi@example.com
+    ---
+    --mail-from is set without --smtp-url: say which server takes mail, such as smtp://user:password@host:587
+    ---
+    --mail-from is `PiCloud`: expected an address such as pi@example.com, or PiCloud <pi@example.com>
     ---
     PICLOUD_KEEP_RUNS is `30`: expected hours or days such as 12h or 90d, or `forever`
     ---

@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 use chrono::TimeDelta;
 use http::HeaderMap;
 use ipnet::IpNet;
+use picloud_workers::mail;
 use reqwest::Url;
 
 use crate::lasting;
@@ -34,6 +35,8 @@ pub struct Config {
     pub keep_data: KeptFor,
     /// Where what was kept for long enough is written to before it goes, if anywhere.
     pub archive_dir: Option<PathBuf>,
+    /// Which server takes mail, and from whom it is; without it none is sent.
+    pub mail: Option<mail::Settings>,
     /// A tracing filter.
     pub log: String,
     /// For whom the log is written.

@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 
 use anyhow::Context;
 use picloud_core::{
-    keys::{Keyring, sweep_webhooks},
+    keys::{Keyring, sweep_destinations},
     log::{Committer, Node, Position, idempotency, jobs, lookup, node, outbox, partitions},
 };
 use picloud_ingress::auth;
@@ -149,7 +149,7 @@ impl House {
             kv::sweep_deleted(&self.database).await.context("failed to delete entries of deleted apps")?;
             outbox::sweep(&self.database).await.context("failed to forget ended items of the outbox")?;
             jobs::sweep(&self.database).await.context("failed to forget ended jobs")?;
-            sweep_webhooks(&self.database).await.context("failed to forget addresses of alert channels")?;
+            sweep_destinations(&self.database).await.context("failed to forget addresses of alert channels")?;
             auth::sweep(&self.database).await.context("failed to forget ended sessions and unused secrets")?;
             let purged = letters::purge(database, committer, node, keyring).await?;
             if purged > 0 {

@@ -91,6 +91,7 @@ async fn serve(
         own,
         disk: disk::watched(config.data_dir.clone()),
         admin_url: config.admin_url.clone(),
+        mail: config.mail.clone(),
         tracer: traces.tracer(),
         keep,
     };

@@ -28,6 +28,7 @@ use picloud_projections::{
 use picloud_workers::{
     alerts::{AlertParts, Messenger, STEADY},
     letters::{JobParts, Jobs},
+    mail::{self, Mailer},
     outbox::{self, Dispatcher, DispatcherParts},
     pool::{self, Pool},
     runner::{Runner, RunnerParts},
@@ -76,6 +77,8 @@ pub struct Surroundings {
     pub disk: watch::Receiver<Option<Space>>,
     /// Where the control plane is reached: alerts say so.
     pub admin_url: String,
+    /// How mail is sent, if it is.
+    pub mail: Option<mail::Settings>,
     /// What runs do is told to it.
     pub tracer: Tracer,
     /// How long what happened is kept.
@@ -138,7 +141,7 @@ impl Platform {
         database: PgPool,
         direct: PgConnectOptions,
         master: MasterKey,
-        Surroundings { own, disk, admin_url, tracer, keep }: Surroundings,
+        Surroundings { own, disk, admin_url, mail, tracer, keep }: Surroundings,
     ) -> anyhow::Result<Self> {
         let keyring = Keyring::open(master, database.clone()).await?;
         let history = schema::history(&database).await.context("failed to ask for the log's history")?;
@@ -191,7 +194,7 @@ impl Platform {
             tail: tail.clone(),
             views: views.clone(),
             disk: disk.clone(),
-            messenger: Messenger::new(keyring.clone(), http.for_operators(), admin_url),
+            messenger: Messenger::new(keyring.clone(), http.for_operators(), mail.map(Mailer::new), admin_url),
             steady: STEADY,
         });
         let pool = Pool::new(pool::Settings::default()).context("failed to start the threads for scripts")?;

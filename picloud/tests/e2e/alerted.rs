@@ -78,7 +78,7 @@ async fn take(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) 
 }
 
 /// An app whose `POST /` is owed, fails at once and becomes a dead letter.
-async fn broken(home: &Home, app: &str) {
+pub async fn broken(home: &Home, app: &str) {
     let manifest = format!(
         "app = \"{app}\"\nhosts = [\"{app}.localhost\"]\n\
          [[script]]\nname = \"fail\"\nroute = \"POST /\"\nmode = \"async\"\nretry = {{ max_attempts = 1 }}\n"
@@ -99,13 +99,13 @@ async fn handled(home: &Home, app: &str, handler: &str) {
     home.picloud(&["deploy", app]).await;
 }
 
-async fn fail(service: &Service, app: &str) {
+pub async fn fail(service: &Service, app: &str) {
     let (status, told) = service.post(&format!("{app}.localhost"), "/").await;
     assert_eq!(status, StatusCode::ACCEPTED, "{told}");
 }
 
 /// The log's events of a kind, once there are so many.
-async fn events(service: &Service, kind: &str, count: usize) -> Vec<Value> {
+pub async fn events(service: &Service, kind: &str, count: usize) -> Vec<Value> {
     eventually(&format!("{count} of {kind}"), || async {
         let page = service.admin(&format!("/events?kind={kind}")).await;
         let items = page["items"].as_array().unwrap().clone();

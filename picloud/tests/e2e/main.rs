@@ -16,6 +16,8 @@ mod home;
 mod load;
 mod service;
 mod shared_database;
+#[path = "../../../workers/tests/smtp/mod.rs"]
+mod smtp;
 mod stream;
 
 mod alerted;
@@ -32,6 +34,7 @@ mod exported;
 mod faults;
 mod figures;
 mod found;
+mod mailed;
 mod owed;
 mod people;
 mod plans;

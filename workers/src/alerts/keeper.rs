@@ -339,14 +339,14 @@ async fn what_happened(
 fn ended(told: &Told, owed: Owed, answered: &Result<Answered, NoAddress>, now: DateTime<Utc>) -> Event {
     let (alert, channel, notice) = (told.alert, told.channel.clone(), owed.notice);
     let attempts = owed.attempts.saturating_add(1);
-    let error = match answered {
-        Ok(Answered { status: Some(status), error: None, .. }) => {
-            return Delivered { alert, channel, notice, attempts, status: *status }.into();
+    let (error, is_final) = match answered {
+        Ok(Answered { status: Some(status), error: None, refused, .. }) => {
+            return Delivered { alert, channel, notice, attempts, status: *status, refused: refused.clone() }.into();
         }
-        Ok(Answered { error, .. }) => error.clone().unwrap_or_default(),
-        Err(no_address) => no_address.to_string(),
+        Ok(Answered { error, is_final, .. }) => (error.clone().unwrap_or_default(), *is_final),
+        Err(no_address) => (no_address.to_string(), false),
     };
-    if attempts >= RETRY.max_attempts {
+    if is_final || attempts >= RETRY.max_attempts {
         warn!(alert.id = %alert, alert.channel = channel, error, "Gave up telling an alert");
         return Failed { alert, channel, notice, attempts, error }.into();
     }

@@ -4,7 +4,11 @@
 
 mod lasting;
 mod letters;
+mod mail;
+mod mailer;
 mod sending;
 #[path = "../server/mod.rs"]
 mod server;
+#[path = "../smtp/mod.rs"]
+mod smtp;
 mod support;

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use chrono::Utc;
 use picloud_core::{
-    alert::{ChannelKind, Condition, Space},
+    alert::{Condition, Space},
     event::{
         Actor, Event,
         alert_channel::Set,
@@ -13,14 +13,16 @@ use picloud_core::{
         outbox::Source,
     },
     id::{AppId, DataKeyId, DeadLetterId, OutboxId, ScriptId},
-    keys::{Keyring, MasterKey, Sealed, Webhook},
+    keys::{Destination, Keyring, MasterKey, Sealed, Webhook},
     log::{Commit, Committed, Committer, CommitterConfig, NewEvent, Node, Position, Tail, read::Reader},
+    mail::Address,
     retry::RetryPolicy,
 };
 use picloud_projections::{setup::LiveSetup, views::Keeper};
 use picloud_workers::{
     alerts::{AlertParts, Alerts, Messenger},
     http::{Client, Settings, SystemResolver},
+    mail::{self, Mailer},
 };
 use serde_json::Value;
 use sqlx::{
@@ -35,7 +37,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{Seen, Server};
+use crate::{
+    server::{Seen, Server},
+    smtp::SmtpServer,
+};
 
 /// Waits for what must come.
 pub async fn soon<F: Future>(what: F) -> F::Output {
@@ -47,6 +52,7 @@ pub async fn soon<F: Future>(what: F) -> F::Output {
 pub struct Cluster {
     database: PgPool,
     secrets: Arc<TempDir>,
+    mail: Option<mail::Settings>,
 }
 
 /// A node as `serve` runs it, as far as alerts are concerned.
@@ -66,7 +72,14 @@ pub struct TestNode {
 
 impl Cluster {
     pub fn new(database: &PgPool) -> Self {
-        Self { database: database.clone(), secrets: Arc::new(tempfile::tempdir().unwrap()) }
+        Self { database: database.clone(), secrets: Arc::new(tempfile::tempdir().unwrap()), mail: None }
+    }
+
+    /// The same with a server for mail, for the nodes that come.
+    pub fn with_mail(&self, server: &SmtpServer) -> Self {
+        let sender = mail::Sender::read("pi@example.com").unwrap();
+        let settings = mail::Settings { server: mail::Server::read(&server.url()).unwrap(), sender };
+        Self { mail: Some(settings), ..self.clone() }
     }
 
     /// A node on a machine of that name.
@@ -115,7 +128,12 @@ impl Cluster {
             tail: tail.clone(),
             views,
             disk: room,
-            messenger: Messenger::new(keyring.clone(), http.for_operators(), "http://pi:8081".to_owned()),
+            messenger: Messenger::new(
+                keyring.clone(),
+                http.for_operators(),
+                self.mail.clone().map(Mailer::new),
+                "http://pi:8081".to_owned(),
+            ),
             steady: Duration::from_millis(50),
         });
         let alerting = tokio::spawn(alerts.run(stop.clone()));
@@ -146,18 +164,28 @@ impl TestNode {
     /// A channel to a receiver, that this node knows of when this returns.
     pub async fn channel(&self, name: &str, to: &Server, cooldown_s: u32, conditions: Option<&[Condition]>) -> Webhook {
         let webhook = Webhook::at(&to.url("/open-sesame")).unwrap();
+        self.channel_to(name, &Destination::Webhook(webhook.clone()), cooldown_s, conditions).await;
+        webhook
+    }
+
+    /// The same to addresses of mail.
+    pub async fn mail_channel(&self, name: &str, to: &[&str]) {
+        let to = to.iter().map(|to| Address::read(to).unwrap()).collect();
+        self.channel_to(name, &Destination::Email(to), 3_600, None).await;
+    }
+
+    async fn channel_to(&self, name: &str, to: &Destination, cooldown_s: u32, conditions: Option<&[Condition]>) {
         let set = Set {
             channel: name.to_owned(),
-            kind: ChannelKind::Webhook,
-            host: webhook.host(),
-            secret: self.keyring.store_webhook(&webhook).await.unwrap(),
+            kind: to.kind(),
+            host: to.host(),
+            secret: self.keyring.store_destination(to).await.unwrap(),
             conditions: conditions.map(<[Condition]>::to_vec),
             cooldown_s,
             enabled: true,
         };
         let committed = self.commit(of_the_instance(set)).await;
         soon(self.setup.reached(committed.last)).await;
-        webhook
     }
 
     /// An app that this node knows of when this returns.

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 use tracing::warn;
 
-use super::{CannotOpen, Keyring, KeyringError, Purpose, Webhook};
+use super::{CannotOpen, Destination, Keyring, KeyringError, Purpose};
 use crate::id::SecretId;
 
 impl Keyring {
@@ -11,9 +11,9 @@ impl Keyring {
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub async fn store_webhook(&self, webhook: &Webhook) -> Result<SecretId, KeyringError> {
+    pub async fn store_destination(&self, destination: &Destination) -> Result<SecretId, KeyringError> {
         let id = SecretId::generate();
-        let material = self.instance().seal_bytes(Purpose::Secret, id.uuid().as_bytes(), &webhook.to_bytes());
+        let material = self.instance().seal_bytes(Purpose::Secret, id.uuid().as_bytes(), &destination.to_bytes());
         sqlx::query!(
             "insert into live.secret_material (id, kind, material) values ($1, 'alert_channel', $2)",
             id.uuid(),
@@ -28,7 +28,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When the database cannot be asked, or what it has cannot be read.
-    pub async fn webhook(&self, id: SecretId) -> Result<Option<Webhook>, KeyringError> {
+    pub async fn destination(&self, id: SecretId) -> Result<Option<Destination>, KeyringError> {
         let material = sqlx::query_scalar!(
             "select material from live.secret_material where id = $1 and kind = 'alert_channel'",
             id.uuid()
@@ -37,11 +37,11 @@ impl Keyring {
         .await?;
         let Some(material) = material else { return Ok(None) };
         let stored = self.instance().open_bytes(Purpose::Secret, id.uuid().as_bytes(), &material)?;
-        Ok(Some(Webhook::from_bytes(&stored).ok_or(CannotOpen)?))
+        Ok(Some(Destination::from_bytes(&stored).ok_or(CannotOpen)?))
     }
 
     /// Erases one that an event has put another in place of, or whose event was not committed.
-    pub async fn erase_webhook(&self, id: SecretId) {
+    pub async fn erase_destination(&self, id: SecretId) {
         let erased =
             sqlx::query!("delete from live.secret_material where id = $1 and kind = 'alert_channel'", id.uuid())
                 .execute(self.pool())
@@ -58,7 +58,7 @@ impl Keyring {
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn sweep_webhooks(pool: &PgPool) -> Result<(), sqlx::Error> {
+pub async fn sweep_destinations(pool: &PgPool) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "delete from live.secret_material m
         where kind = 'alert_channel' and created_at < now() - interval '1 day'
