@@ -24,7 +24,7 @@ use picloud_core::{
 };
 use picloud_projections::{
     retention::{Keep, Retention},
-    travel::{self, Moment, Past},
+    travel::{self, Moment, Past, PastEntries},
     views::{
         Keeper, metrics,
         rebuild::{Compared, rebuild},
@@ -163,6 +163,10 @@ async fn told(reader: &Reader, app: AppId, moment: Moment) -> BTreeMap<String, S
             told.insert(key.to_owned(), entry.value);
         }
     }
+    let lists = PastEntries::new(reader.clone());
+    let page = lists.list(app, (COLLECTION, ""), moment, None, 10).await.unwrap();
+    let listed: BTreeMap<_, _> = page.entries.into_iter().map(|(key, entry)| (key, entry.value)).collect();
+    assert_eq!((&listed, page.goes_on_after), (&told, None), "the list at {moment:?}");
     told
 }
 

@@ -18,11 +18,11 @@ use picloud_core::{
     limits::Limits,
     log::{Commit, Committed, Committer, CommitterConfig, NewEvent, Node, read::Reader},
     retry::RetryPolicy,
-    state::{route::Route, trigger::Trigger},
+    state::{kv::Entry, route::Route, trigger::Trigger},
 };
 use picloud_projections::{
     dead_letters, kv as entries,
-    travel::{self, Moment, Past},
+    travel::{self, Moment, Past, PastEntries},
 };
 use proptest::{
     prelude::*,
@@ -297,9 +297,10 @@ impl Made {
 type EntryPicture = (String, Option<DateTime<Utc>>, i64);
 
 /// All that can be asked for, in a form that can be compared.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 struct Picture {
     entries: Vec<Option<EntryPicture>>,
+    listed: Vec<(String, EntryPicture)>,
     scripts: Vec<(ScriptId, String, bool, Option<String>, i64)>,
     routes: Vec<Route>,
     triggers: Vec<Trigger>,
@@ -312,11 +313,17 @@ fn letter(letter: &dead_letters::Letter) -> String {
 
 /// What is there to be read now.
 async fn live(pool: &PgPool, app: AppId, made: &Made, now: DateTime<Utc>) -> Picture {
-    let mut pictured = Picture { entries: vec![], scripts: vec![], routes: vec![], triggers: vec![], letters: vec![] };
+    let mut pictured = Picture::default();
+    let picture = |entry: entries::Entry| (entry.value.get().to_owned(), entry.expires_at, entry.version.0);
+    for entry in entries::list(pool, app, COLLECTION, "", None, 10).await.unwrap() {
+        if entry.expires_at.is_none_or(|expires_at| expires_at > now) {
+            pictured.listed.push((entry.key.clone(), picture(entry)));
+        }
+    }
     for key in KEYS {
         let entry = entries::get(pool, app, COLLECTION, key).await.unwrap();
         let entry = entry.filter(|entry| entry.expires_at.is_none_or(|expires_at| expires_at > now));
-        pictured.entries.push(entry.map(|entry| (entry.value.get().to_owned(), entry.expires_at, entry.version.0)));
+        pictured.entries.push(entry.map(picture));
     }
     pictured.scripts = sqlx::query_as::<_, (uuid::Uuid, String, bool, Option<String>, i64)>(
         "select s.id, s.name, s.is_paused, v.source, s.position
@@ -392,7 +399,23 @@ fn there<T>(past: Past<T>) -> Option<T> {
 
 /// What the log tells of a moment, lists and single things alike.
 async fn told(reader: &Reader, app: AppId, letters: &[DeadLetterId], moment: Moment) -> Picture {
-    let mut pictured = Picture { entries: vec![], scripts: vec![], routes: vec![], triggers: vec![], letters: vec![] };
+    let mut pictured = Picture::default();
+    let lists = PastEntries::new(reader.clone());
+    for limit in [1, 10] {
+        let mut listed = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = lists.list(app, (COLLECTION, ""), moment, after.as_deref(), limit).await.unwrap();
+            let picture = |entry: Entry| (entry.value, entry.expires_at, entry.position.0);
+            listed.extend(page.entries.into_iter().map(|(key, entry)| (key, picture(entry))));
+            after = page.goes_on_after;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert!(limit == 1 || listed == pictured.listed, "in pages of one and in one: {listed:?}");
+        pictured.listed = listed;
+    }
     for key in KEYS {
         let entry = there(travel::entry(reader, app, COLLECTION, key, moment).await.unwrap());
         pictured.entries.push(entry.map(|entry| (entry.value, entry.expires_at, entry.position.0)));

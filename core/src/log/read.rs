@@ -5,6 +5,7 @@
 //! roots; one that has none yet is read from end to end. So is what is asked for by anything else: a page of a list is
 //! searched for as long as someone may wait ([`Reader::search`]), the rest is for who must have all.
 
+pub mod entries;
 mod filter;
 mod published;
 mod search;

@@ -8,6 +8,7 @@ use chrono::Utc;
 use picloud_core::{event::Class, state::kv as state};
 use picloud_projections::{
     kv::{self, Entry},
+    setup::App,
     travel,
 };
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
-    Plane,
+    AdminPlane, Plane,
     access::{InApp, short},
     events::unreadable,
     moment::{At, was},
@@ -57,10 +58,17 @@ impl EntryForm {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
+    /// Only keys that begin so.
     #[serde(default)]
     prefix: String,
+    /// What the page before gave.
     cursor: Option<String>,
+    /// How many keys the page is of at most.
+    #[schema(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
+    /// As it was then: a time (RFC 3339), right after an event (`evt_…`), or at a cursor of the app's log. The pages that follow
+    /// are of the same moment.
+    at: Option<String>,
 }
 
 /// An expired entry reads as absent, swept or not.
@@ -86,6 +94,9 @@ pub(super) async fn list(
     names::word("collection", &collection)?;
     storable("prefix", &wanted.prefix)?;
     let limit = page::limit(wanted.limit)?;
+    if let Some(at) = &wanted.at {
+        return list_at(&plane, &app, &collection, &wanted, at, limit).await.map(Answer);
+    }
     let after = wanted.cursor.as_deref().map(page::after).transpose()?;
     let found = kv::list(&plane.pool, app.id, &collection, &wanted.prefix, after.as_deref(), limit + 1).await;
     let mut entries = found.map_err(|error| database(&error))?;
@@ -93,6 +104,32 @@ pub(super) async fn list(
     entries.truncate(limit);
     let cursor = entries.last().filter(|_| has_more).map(|entry| page::cursor(&entry.key));
     Ok(Answer(Page { items: entries.into_iter().filter(is_alive).map(EntryForm::of).collect(), cursor }))
+}
+
+/// As it was. The cursor says of when: a time that is named again might be another moment by then.
+async fn list_at(
+    plane: &AdminPlane,
+    app: &App,
+    collection: &str,
+    wanted: &Wanted,
+    at: &str,
+    limit: usize,
+) -> Result<Page<EntryForm>, Problem> {
+    let key = plane.cursor_key(Some(app.id)).await?;
+    let (moment, after) = match &wanted.cursor {
+        None => (plane.moment(app, at, Class::Data).await?, None),
+        Some(cursor) => {
+            let (moment, after) = plane.open_place(&key, cursor)?;
+            plane.check_kept(moment, at, Class::Data).await?;
+            (moment, Some(after))
+        }
+    };
+    let of = (collection, wanted.prefix.as_str());
+    let found = plane.past_entries.list(app.id, of, moment, after.as_deref(), limit).await;
+    let found = found.map_err(|error| unreadable(&error))?;
+    let cursor = found.goes_on_after.map(|last| plane.seal_place(&key, moment, &last));
+    let items = found.entries.into_iter().map(|(key, entry)| EntryForm::past(key, entry)).collect();
+    Ok(Page { items, cursor })
 }
 
 pub(super) async fn show(

@@ -85,7 +85,7 @@ use picloud_core::{
     replay::Replayer,
     run::Invoker,
 };
-use picloud_projections::{setup::LiveSetup, views::Views};
+use picloud_projections::{setup::LiveSetup, travel::PastEntries, views::Views};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -114,6 +114,8 @@ pub struct AdminPlane {
     pub reader: Reader,
     /// For how long a page of a list is searched for.
     pub searching: Bound,
+    /// What collections held.
+    pub past_entries: PastEntries,
     /// What lists are read from, as it follows the log.
     pub views: Views,
     /// The database, for what is not kept in memory.

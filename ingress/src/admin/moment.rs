@@ -53,14 +53,21 @@ impl AdminPlane {
         } else {
             self.at_cursor(app, said, head).await?
         };
+        self.check_kept(moment, said, class).await?;
+        Ok(moment)
+    }
+
+    /// Refuses a moment of which the log cannot tell any more, or not yet.
+    pub(super) async fn check_kept(&self, moment: Moment, said: &str, class: Class) -> Result<(), Problem> {
         let floor = self.reader.floor(class).await.map_err(|error| database(&error))?;
         if moment.position < floor.max(Position(1)) {
+            let head = self.reader.head().await.map_err(|error| database(&error))?;
             let first = self.reader.range(floor, head, 1).await.map_err(|error| unreadable(&error))?.pop();
             let begins =
                 first.map_or_else(|| "has no event yet".to_owned(), |first| format!("begins at {}", text(first.at)));
             return Err(wrong(format!("`{}` is before what the log can tell: it {begins}", short(said))));
         }
-        Ok(moment)
+        Ok(())
     }
 
     async fn after_event(&self, app: &App, said: &str) -> Result<Moment, Problem> {

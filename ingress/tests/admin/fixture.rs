@@ -30,7 +30,7 @@ use picloud_ingress::{
     auth::Auth,
     health::{Health, Readiness, Telemetry, Versions},
 };
-use picloud_projections::{setup::LiveSetup, views::Keeper};
+use picloud_projections::{setup::LiveSetup, travel::PastEntries, views::Keeper};
 use serde_json::{Value, json};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -106,6 +106,7 @@ impl World {
             committer,
             node,
             tail,
+            past_entries: PastEntries::new(reader.clone()),
             reader,
             searching: Bound::PAGE,
             views,

@@ -30,6 +30,51 @@ async fn last(world: &World) -> Value {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn a_list_of_entries_is_of_one_moment_on_all_its_pages(pool: PgPool) {
+    let world = World::start(pool).await;
+    let (app, other) = (world.app("shop").await, world.app("other").await);
+    for (key, value) in [("a/1", "1"), ("a/2", "2"), ("b", "3"), ("a/3", "4")] {
+        set(&world, app, key, value).await;
+    }
+    set(&world, other, "a/9", "9").await;
+    let then = last(&world).await;
+    let list = format!("{SHOP}/kv/carts?prefix=a/&limit=1&at={}", text(&then["id"]));
+    let first = world.owner.get(&list).await.is(200);
+    assert_eq!(first["items"], json!([{ "key": "a/1", "value": 1, "expires_at": null }]));
+    // What happens between the pages is not in them.
+    let deleted = kv::Deleted { collection: "carts".to_owned(), key: "a/3".to_owned() };
+    let event = NewEvent::new(Some(app), &Actor::SYSTEM, deleted);
+    world.plane.committer.commit(Commit::new(world.plane.node.authority(), vec![event])).await.expect("a commit");
+    set(&world, app, "a/2", "20").await;
+    set(&world, app, "a/25", "25").await;
+    let now = last(&world).await;
+    // Nor does another name of the moment make it another.
+    let next =
+        |cursor: &Value| format!("{SHOP}/kv/carts?prefix=a/&limit=1&at={}&cursor={}", text(&now["time"]), text(cursor));
+    let second = world.owner.get(&next(&first["cursor"])).await.is(200);
+    assert_eq!(second["items"][0], json!({ "key": "a/2", "value": 2, "expires_at": null }));
+    let third = world.owner.get(&next(&second["cursor"])).await.is(200);
+    assert_eq!((each(&third, "key"), &third["cursor"]), (vec!["a/3".to_owned()], &Value::Null));
+    let all = |at: &Value| format!("{SHOP}/kv/carts?at={}", text(&at["cursor"]));
+    assert_eq!(each(&world.owner.get(&all(&then)).await.is(200), "key"), ["a/1", "a/2", "a/3", "b"]);
+    assert_eq!(each(&world.owner.get(&all(&now)).await.is(200), "key"), ["a/1", "a/2", "a/25", "b"]);
+
+    // Cursors of the two lists are not taken for each other.
+    let live = world.owner.get(&format!("{SHOP}/kv/carts?limit=1")).await.is(200);
+    let refused = world.owner.get(&next(&live["cursor"])).await;
+    assert!(refused.problem(422).contains("is not a cursor of this list as of a moment"), "{refused:?}");
+    let refused = world.owner.get(&format!("{SHOP}/kv/carts?cursor={}", text(&first["cursor"]))).await;
+    assert!(refused.problem(422).contains("is not a cursor of this list"), "{refused:?}");
+    // Nor are those of another app, which would say how much has happened elsewhere.
+    let theirs =
+        format!("/api/v1/admin/apps/other/kv/carts?at={}&cursor={}", text(&then["time"]), text(&first["cursor"]));
+    world.owner.get(&theirs).await.problem(422);
+    let tomorrow = (Utc::now() + TimeDelta::days(1)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    assert!(world.owner.get(&format!("{SHOP}/kv/carts?at={tomorrow}")).await.problem(422).contains("has not come yet"));
+    world.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn an_entry_is_shown_as_of_a_time_an_event_and_a_cursor(pool: PgPool) {
     let world = World::start(pool).await;
     let (app, other) = (world.app("shop").await, world.app("other").await);

@@ -22,6 +22,7 @@ use picloud_ingress::{
     realtime::{self, RealtimeParts, StreamLimits},
     server::{self, ServerLimits},
 };
+use picloud_projections::travel::PastEntries;
 use picloud_workers::sandbox;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -136,6 +137,7 @@ pub(super) fn serve(
     })
     .merge(realtime);
     let control = admin::router(AdminPlane {
+        past_entries: PastEntries::new(platform.reader.clone()),
         setup: platform.setup.clone(),
         committer: platform.committer.clone(),
         node: platform.node,

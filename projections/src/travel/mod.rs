@@ -4,6 +4,7 @@
 //! A file a noun. What cannot be told is an error; that something was not there is an answer, a [`Past`] that says why.
 
 mod dead_letters;
+mod entries;
 mod history;
 mod kv;
 mod routes;
@@ -22,6 +23,7 @@ use picloud_core::{
 };
 
 pub use dead_letters::dead_letter;
+pub use entries::{EntriesPage, PastEntries};
 pub use history::{Change, History, history};
 pub use kv::entry;
 pub use routes::{route, routes};
