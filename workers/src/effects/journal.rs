@@ -20,6 +20,9 @@ pub enum Recalled {
         key: String,
         /// As JSON.
         value: Option<Box<RawValue>>,
+        /// It was there, and `null`: written down, that looks as if it was absent.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        is_null: bool,
     },
     /// Which keys of a range were there; their values are entries of their own, before this one.
     KvRange {

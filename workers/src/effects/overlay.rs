@@ -196,7 +196,9 @@ impl<S: Source> Effects<S> {
             entries.iter().filter_map(|(key, entry)| {
                 let seen = entry.seen.as_ref()?;
                 let (collection, key) = (collection.clone(), key.clone());
-                Some((seen.order, Recalled::Kv { collection, key, value: seen.value.clone() }))
+                let value = seen.value.clone();
+                let is_null = value.as_ref().is_some_and(|value| value.get() == "null");
+                Some((seen.order, Recalled::Kv { collection, key, value, is_null }))
             })
         });
         let ranges = self.ranges.iter().map(|range| (range.order, range.recalled.clone()));

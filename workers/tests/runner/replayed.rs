@@ -127,6 +127,24 @@ async fn a_run_that_is_run_again_comes_to_the_same_whatever_has_changed(database
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn an_entry_that_was_null_is_not_taken_for_an_absent_one(database: PgPool) {
+    let node = node(&database).await;
+    let app = AppId::generate();
+    node.append(app, vec![picloud_core::event::app::Created { app, slug: "shop".into() }.into()]).await;
+    told(&node).await;
+    set(&node, app, "nothing", Value::Null).await;
+    let looks = r#"[c.has("nothing"), c.get_or("nothing", 1), c.has("absent"), c.list(#{}).items.len()]"#;
+    let looks = program(app, looks);
+    let call = call_of(&looks);
+    let finished = node.invoke(call.clone()).await.unwrap();
+    assert_eq!(finished.result.as_ref().unwrap().status, 200, "{finished:?}");
+    set(&node, app, "nothing", json!(1)).await;
+    let replayed = again(&node, &call, &looks).await;
+    assert_eq!((differences(&replayed), lacking(&replayed)), (vec![], vec![]));
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn another_version_is_told_by_what_it_would_do_otherwise(database: PgPool) {
     let node = node(&database).await;
     let app = AppId::generate();

@@ -52,12 +52,30 @@ impl Came {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Learnt {
-    Kv { collection: String, key: String, value: Option<Box<RawValue>> },
+    Kv(Key),
     KvRange(Range),
     DeadLetter { id: DeadLetterId, letter: Option<Letter> },
     DeadLetters { filter: BTreeMap<String, String>, after: Option<DeadLetterId>, ids: Vec<DeadLetterId> },
     Invoked { name: String, version: VersionId },
     Http(Call),
+}
+
+/// What a key had.
+#[derive(Debug, Deserialize)]
+pub(super) struct Key {
+    pub collection: String,
+    pub key: String,
+    value: Option<Box<RawValue>>,
+    /// Recordings of before that was told have none: what was `null` reads as absent in them.
+    #[serde(default)]
+    is_null: bool,
+}
+
+impl Key {
+    /// Its value; none when it was absent.
+    pub fn value(self) -> Option<Box<RawValue>> {
+        self.value.or_else(|| self.is_null.then(|| RawValue::NULL.to_owned()))
+    }
 }
 
 /// Which keys of a range were there.

@@ -129,8 +129,8 @@ impl Inner {
         let mut world = World::default();
         for learnt in learnt {
             match learnt {
-                Learnt::Kv { collection, key, value } => {
-                    world.keys.insert((collection, key), value);
+                Learnt::Kv(read) => {
+                    world.keys.insert((read.collection.clone(), read.key.clone()), read.value());
                 }
                 Learnt::KvRange(range) => world.ranges.push(range),
                 Learnt::DeadLetter { id, letter } => {
