@@ -118,7 +118,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (0..2_usize, prop::sample::select(vec!["1", "-4", "\"x\"", "{\"z\": 1}"]), prop::option::of(-5..30_i64))
+        3 => (0..2_usize, prop::sample::select(vec!["1", "-4", "null", "{\"z\": 1}"]), prop::option::of(-5..30_i64))
             .prop_map(|(key, value, expires_in_ms)| Step::Set { key, value, expires_in_ms }),
         6 => (0..3_usize, -9..9_i64).prop_map(|(key, by)| Step::Increase { key, by }),
         1 => (0..4_usize).prop_map(|key| Step::Delete { key }),

@@ -94,7 +94,7 @@ fn step() -> impl Strategy<Value = Step> {
     let path = || prop::sample::select(vec!["/a", "/b/:id", "/c/*"]);
     let collection = || prop::sample::select(vec!["carts", "orders*"]);
     prop_oneof![
-        4 => (0..2_usize, prop::sample::select(vec!["1", "-4", "\"x\"", "{\"z\": 1}"]), prop::option::of(-5..40_i64))
+        4 => (0..2_usize, prop::sample::select(vec!["1", "-4", "null", "{\"z\": 1}"]), prop::option::of(-5..40_i64))
             .prop_map(|(key, value, expires_in_ms)| Step::Set { key, value, expires_in_ms }),
         5 => (0..2_usize, -9..9_i64).prop_map(|(key, by)| Step::Increase { key, by }),
         2 => (0..2_usize).prop_map(|key| Step::Delete { key }),

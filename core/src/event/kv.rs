@@ -1,7 +1,7 @@
 //! Key-value entries.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 fn subject(collection: &str, key: &str) -> String {
@@ -53,8 +53,8 @@ pub struct Snapshot {
     pub collection: String,
     /// The key.
     pub key: String,
-    /// The value; none, when there was no such key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The value, which may be `null`; none, when there was no such key.
+    #[serde(default, deserialize_with = "there", skip_serializing_if = "Option::is_none")]
     pub value: Option<Box<RawValue>>,
     /// From when on it reads as absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +62,11 @@ pub struct Snapshot {
     /// When it became so, as far as that was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<DateTime<Utc>>,
+}
+
+/// Reads a value that is there. Left to itself, serde takes `null` for none.
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Snapshot {
