@@ -72,6 +72,7 @@ enum Command {
 }
 
 /// What every part of the benchmark needs.
+#[derive(Clone)]
 struct Bench {
     seconds: Duration,
     rounds: usize,

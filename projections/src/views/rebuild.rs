@@ -205,6 +205,8 @@ impl Builder {
         // Whoever only compares reads all rows of it anyway.
         if swaps {
             Schema::NEXT.index(&self.pool).await?;
+            let tables = self.views.iter().flat_map(|view| view.tables());
+            Schema::NEXT.analyze(&mut *self.pool.acquire().await?, tables).await?;
         }
         let mut rebuilt = Vec::new();
         for view in &mut self.views {

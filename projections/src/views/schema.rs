@@ -36,6 +36,18 @@ impl Schema {
         .await
     }
 
+    /// Tells the planner what is in some tables: until it is told, it takes them for empty, and searches them as if they were.
+    pub(super) async fn analyze(
+        self,
+        connection: &mut PgConnection,
+        tables: impl Iterator<Item = &&'static str>,
+    ) -> Result<(), sqlx::Error> {
+        for table in tables {
+            sqlx::raw_sql(AssertSqlSafe(format!("analyze {}.{table}", self.0))).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
     /// What the migrations say about views, about this schema.
     fn statements(self, which: impl Fn(&str) -> bool) -> Vec<String> {
         let here = format!("{}.", self.0);

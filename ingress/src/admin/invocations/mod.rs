@@ -238,7 +238,9 @@ pub(super) async fn count(
 ) -> Result<Answer<Count>, Problem> {
     let scope = Scope::new(&plane, Some(app.id)).await?;
     plane.fresh(invocations::NAME, &scope, wanted.min_cursor.as_deref()).await?;
-    let counted = invocations::count(&plane.pool, &wanted.filter(&app)?, plane.searching).await;
+    let between = Span { since: wanted.since, until: wanted.until, ..Span::default() };
+    let part = between.page(&plane, &scope).await?;
+    let counted = invocations::count(&plane.pool, &wanted.filter(&app)?, part, plane.searching).await;
     Ok(Answer(match counted.map_err(|error| database(&error))? {
         invocations::Count::Exactly(count) => Count { count, is_exact: true },
         invocations::Count::AtLeast(count) => Count { count, is_exact: false },

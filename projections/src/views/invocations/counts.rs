@@ -115,11 +115,11 @@ pub(super) async fn add(
 }
 
 /// How many runs match a filter: exactly, when it asks for no more than one thing that is counted by; else as many as are found
-/// within a bound.
+/// within a bound. `part` is the one of the log in which they all began: times alone would not say where to look.
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn count(pool: &PgPool, filter: &Filter, bound: Bound) -> Result<Count, sqlx::Error> {
+pub async fn count(pool: &PgPool, filter: &Filter, part: Page, bound: Bound) -> Result<Count, sqlx::Error> {
     let keys = filter.keys();
     let is_counted = keys.len() < 2
         && filter.slower_than_us.is_none()
@@ -127,8 +127,7 @@ pub async fn count(pool: &PgPool, filter: &Filter, bound: Bound) -> Result<Count
         && filter.since.is_none()
         && filter.until.is_none();
     if !is_counted {
-        let page =
-            Page { direction: Direction::Backward, after: Position::ZERO, up_to: Position(i64::MAX), limit: MANY + 1 };
+        let page = Page { limit: MANY + 1, ..part };
         let Found { runs, stopped } = list(pool, filter, page, bound).await?;
         let is_exact = stopped.is_none() && runs.len() <= MANY;
         return Ok(if is_exact { Count::Exactly(runs.len()) } else { Count::AtLeast(runs.len().min(MANY)) });
