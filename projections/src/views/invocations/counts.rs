@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use picloud_core::log::{
-    Position,
-    read::{Bound, Direction},
-};
+use picloud_core::log::read::{Bound, Direction};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
