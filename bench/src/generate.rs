@@ -64,8 +64,9 @@ pub async fn runs(pool: &PgPool, first: AppId, events: u64, days: i64) -> anyhow
     }
     let segments: Vec<(i64, i64)> =
         sqlx::query_as("select low, high from log.segments order by low").fetch_all(pool).await?;
+    let began = Utc::now() - TimeDelta::days(days);
     let last: Option<DateTime<Utc>> = sqlx::query_scalar("select max(at) from log.events").fetch_one(pool).await?;
-    let began = last.unwrap_or_else(|| Utc::now() - TimeDelta::days(days));
+    ensure!(last.is_none_or(|last| last < began), "the log has events of the last {days} days");
     let step = (Utc::now() - began) / i32::try_from(events).context("that many events")?;
     let mut log = Log::new(head, began, step);
     let mut happening = Happening::new(first);
@@ -76,7 +77,7 @@ pub async fn runs(pool: &PgPool, first: AppId, events: u64, days: i64) -> anyhow
         }
         let mut pieces = Pieces::default();
         while log.position + 1 < to {
-            let event = happening.next();
+            let event = happening.next(log.at);
             pieces.add(&mut log, &event);
         }
         pieces.write(&mut connection, low).await?;
@@ -135,9 +136,9 @@ impl Happening {
         }
     }
 
-    fn next(&mut self) -> NewEvent {
+    fn next(&mut self, at: DateTime<Utc>) -> NewEvent {
         if self.open.len() < AT_ONCE {
-            let rest = self.run();
+            let rest = self.run(at);
             self.open.push(rest);
         }
         self.turn = (self.turn + 1) % self.open.len();
@@ -149,8 +150,8 @@ impl Happening {
         event
     }
 
-    /// A run's events, the last first.
-    fn run(&mut self) -> Rest {
+    /// The events of a run that begins at a time, the last first.
+    fn run(&mut self, at: DateTime<Utc>) -> Rest {
         self.begun += 1;
         let n = self.begun;
         let of = |n: u64, many: u64| (n % many) as usize;
@@ -163,7 +164,7 @@ impl Happening {
         } else {
             Actor::SYSTEM
         };
-        let invocation = InvocationId::generate();
+        let invocation = InvocationId::from(made_at(at, InvocationId::generate().uuid()));
         let duration_us = 200 + (n * 7_919) % 20_000 + if n.is_multiple_of(1_000) { 2_000_000 } else { 0 };
         let mut events: Vec<Event> = vec![
             Started {
@@ -206,6 +207,12 @@ impl Happening {
     }
 }
 
+/// The same id as if it had been made then: the first 48 bits of a ULID are milliseconds.
+fn made_at(at: DateTime<Utc>, id: Uuid) -> Uuid {
+    const RANDOM: u128 = (1 << 80) - 1;
+    Uuid::from_u128((at.timestamp_millis() as u128) << 80 | id.as_u128() & RANDOM)
+}
+
 /// Rows in PostgreSQL's text format, a class each.
 #[derive(Default)]
 struct Pieces {
@@ -228,7 +235,7 @@ impl Pieces {
             piece,
             "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t\\N\t{}\t0\t{class}",
             log.position,
-            new.id.uuid(),
+            made_at(log.at, new.id.uuid()),
             log.at.to_rfc3339(),
             or_null(new.app.map(Into::into)),
             new.event.kind(),

@@ -16,9 +16,9 @@ use picloud::{
 };
 use picloud_core::{
     id::{AppId, InvocationId, RouteId, ScriptId, TriggerId, VersionId},
-    log::schema,
+    log::{alone, no_longer_alone, schema},
 };
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -110,8 +110,13 @@ async fn make(bench: &Bench, options: &Options, cluster: &Embedded, url: &str) -
     let began = Instant::now();
     let pool = crate::append::database(cluster, DATABASE).await?;
     schema::migrate(&pool).await?;
-    // With its first app, whose name is known.
+    // With its first app, whose name is known; all of it as if it had been long ago, which is not to be sealed as it is now.
+    let mut sealing = PgConnection::connect_with(&cluster.options().database(DATABASE)).await?;
+    ensure!(alone(&mut sealing, "seals").await?, "somebody seals it already");
     start_picloud(bench, url, &[]).await?.stop().await?;
+    no_longer_alone(sealing).await?;
+    let shifted = format!("update log.config set at = at - interval '{} days'", DAYS + 1);
+    sqlx::query(AssertSqlSafe(shifted)).execute(&pool).await?;
     let app: Uuid = sqlx::query_scalar("select id from state.app where slug = 'default'").fetch_one(&pool).await?;
     let events = (options.runs as f64 * generate::EVENTS_A_RUN) as u64;
     eprintln!("  {} runs are made, that is {events} events", options.runs);

@@ -63,7 +63,10 @@ impl Crowd {
                 let listened = async {
                     let stream = {
                         let _turn = connecting.acquire().await?;
-                        connect(port, n, &request).await?
+                        let stream = connect(port, n, &request).await?;
+                        // Taken by the server, and not only queued by the kernel, whose queue is short.
+                        stream.peek(&mut [0]).await?;
+                        stream
                     };
                     listen(stream, n % SAMPLED == 0, &told).await
                 };

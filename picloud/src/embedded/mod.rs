@@ -12,6 +12,7 @@ mod error;
 pub mod find;
 mod layout;
 mod lock;
+mod memory;
 mod postmaster;
 mod settings;
 mod supervisor;

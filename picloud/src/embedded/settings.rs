@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use super::memory::shared_buffers_mib;
+
 /// Our superuser in the cluster. Only whoever can enter the socket's directory can be it.
 pub(super) const USER: &str = "picloud";
 
@@ -14,6 +16,7 @@ pub(super) const HBA: &str = "# Written by picloud at each start.\nlocal all all
 /// The text of `postgresql.conf`.
 pub(super) fn conf(socket_dir: &Path) -> String {
     let sockets = quoted_list_item(&socket_dir.to_string_lossy());
+    let shared_buffers_mib = shared_buffers_mib();
     format!(
         "\
 # Written by picloud at each start. Your own settings go to local.conf beside this file.
@@ -36,7 +39,7 @@ checkpoint_timeout = '15min'
 checkpoint_completion_target = 0.9
 
 # Modest, for a small machine.
-shared_buffers = '128MB'
+shared_buffers = '{shared_buffers_mib}MB'
 work_mem = '8MB'
 maintenance_work_mem = '64MB'
 max_wal_senders = 2

@@ -1,6 +1,8 @@
 //! Lists of what a filter finds, whole or as far as one gets in the time that there is.
 
-use futures::FutureExt as _;
+use std::{sync::Arc, vec};
+
+use futures::{FutureExt as _, StreamExt as _, stream};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
@@ -9,6 +11,9 @@ use super::{
     statement::{decode, statement},
 };
 use crate::log::{Position, Recorded};
+
+/// How many parts of the log are asked at once for what each has to look up.
+const AT_ONCE: usize = 2;
 
 /// What a search has come to.
 #[derive(Clone, Debug)]
@@ -63,19 +68,29 @@ impl Reader {
                     segments.reverse();
                 }
                 let mut events = Vec::new();
-                let mut windows = Windows::new(filter.within(bound));
-                for segment in segments {
-                    let Some(sql) = statement(&segment, filter, direction) else { continue };
-                    let mut left = segment.between(after, up_to);
-                    while events.len() < limit {
-                        if left.0 < left.1 && windows.are_over() {
-                            return Ok(Found { events, stopped: Some(direction.place(left)) });
-                        }
-                        let Some(window) = windows.next(&mut left, direction) else { break };
-                        events.extend(self.in_window(&sql, filter, window, limit - events.len()).await?);
+                let mut questions = Questions {
+                    segments: segments.into_iter(),
+                    of: None,
+                    range: (after, up_to),
+                    filter,
+                    direction,
+                    windows: Windows::new(filter.within(bound)),
+                    stopped: None,
+                };
+                // What is looked up is mostly not there: another part is asked meanwhile.
+                let at_once = if filter.is_looked_up() { AT_ONCE } else { 1 };
+                let mut answers = stream::iter(&mut questions)
+                    .map(|(sql, window)| self.in_window(sql, filter, window, limit))
+                    .buffered(at_once);
+                while let Some(found) = answers.next().await {
+                    events.extend(found?);
+                    if events.len() >= limit {
+                        events.truncate(limit);
+                        return Ok(Found { events, stopped: None });
                     }
                 }
-                Ok(Found { events, stopped: None })
+                drop(answers);
+                Ok(Found { events, stopped: questions.stopped })
             }
             .boxed()
         })
@@ -85,14 +100,14 @@ impl Reader {
     /// What a segment's query finds after one position up to another.
     async fn in_window(
         &self,
-        sql: &str,
+        sql: Arc<str>,
         filter: &Filter,
         (after, up_to): (i64, i64),
         limit: usize,
     ) -> Result<Vec<Recorded>, ReadError> {
         let (nouns, kinds): (Vec<&str>, Vec<&str>) =
             filter.kinds.iter().map(String::as_str).partition(|kind| !kind.contains('.'));
-        let query = sqlx::query(AssertSqlSafe(sql.to_owned()))
+        let query = sqlx::query(AssertSqlSafe(sql))
             .bind(after)
             .bind(up_to)
             .bind(limit as i64)
@@ -119,6 +134,44 @@ impl Reader {
             query.fetch_all(self.pool()).await?
         };
         rows.iter().map(decode).collect()
+    }
+}
+
+/// What is asked, one part of the log after the other, until the time is up.
+struct Questions<'a> {
+    segments: vec::IntoIter<Segment>,
+    /// The segment that is being asked: how, and what is left of it.
+    of: Option<(Arc<str>, (i64, i64))>,
+    range: (Position, Position),
+    filter: &'a Filter,
+    direction: Direction,
+    windows: Windows,
+    /// Where the time was up.
+    stopped: Option<Position>,
+}
+
+impl Iterator for Questions<'_> {
+    type Item = (Arc<str>, (i64, i64));
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        loop {
+            if let Some((sql, left)) = &mut self.of {
+                if left.0 < left.1 && self.windows.are_over() {
+                    self.stopped = Some(self.direction.place(*left));
+                    return None;
+                }
+                if let Some(window) = self.windows.next(left, self.direction) {
+                    return Some((Arc::clone(sql), window));
+                }
+            }
+            let segment = self.segments.next()?;
+            let (after, up_to) = self.range;
+            self.of =
+                statement(&segment, self.filter, self.direction).map(|sql| (sql.into(), segment.between(after, up_to)));
+        }
     }
 }
 
