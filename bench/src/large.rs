@@ -86,7 +86,10 @@ async fn with(bench: &Bench, options: &Options, cluster: &Embedded, report: &mut
         sqlx::query_scalar("select sum(ok + failed)::bigint from views.invocation_count where dimension = 'all'")
             .fetch_one(&pool)
             .await?;
-    report.note(format!("lists of a page of 50 in an instance of {runs} runs, each asked for {} times", options.asked));
+    report.note(format!(
+        "lists of an instance of {runs} runs, pages of a hundred, each asked for {} times",
+        options.asked
+    ));
     let profile = Profile::read(&Profile::path(&bench.work.join("service")))?.context("no profile")?;
     let asker =
         Asker { address: profile.url.replace("http://", ""), key: profile.key.context("no key")?.expose().to_owned() };
@@ -147,6 +150,7 @@ struct Known {
     keys: Vec<String>,
     invocations: Vec<InvocationId>,
     began: DateTime<Utc>,
+    ended: DateTime<Utc>,
 }
 
 impl Known {
@@ -180,16 +184,21 @@ impl Known {
             keys: counted("actor").await?,
             invocations: invocations.into_iter().map(Into::into).collect(),
             began: sqlx::query_scalar("select min(started_at) from views.invocation").fetch_one(pool).await?,
+            ended: sqlx::query_scalar("select max(started_at) from views.invocation").fetch_one(pool).await?,
         })
     }
 
-    /// An hour in those that runs lie in, `since` and `until`.
+    /// As much as an hour is of a month, of the time that runs lie in: `since` and `until`.
     fn hour(&self, n: usize) -> String {
-        let hours = (DAYS - 1) * 24;
-        let since = self.began + chrono::TimeDelta::hours(n as i64 * 7_919 % hours);
-        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
-        format!("since={}&until={}", time(since), time(since + chrono::TimeDelta::hours(1)))
+        const HOURS: i32 = DAYS as i32 * 24;
+        let hour = (self.ended - self.began) / HOURS;
+        let since = self.began + hour * (n as i32 * 7_919 % HOURS);
+        format!("since={}&until={}", time(since), time(since + hour))
     }
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 fn one<T>(of: &[T], n: usize) -> &T {
@@ -273,16 +282,10 @@ fn lists() -> Vec<(&'static str, Path)> {
             "metrics of a day",
             app("metrics", |known, n| {
                 let since = known.began + chrono::TimeDelta::days(n as i64 % (DAYS - 1));
-                let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
                 format!("since={}&until={}", time(since), time(since + chrono::TimeDelta::days(1)))
             }),
         ),
-        (
-            "metrics of a month",
-            app("metrics", |known, _| {
-                format!("since={}&step_s=86400", known.began.to_rfc3339_opts(SecondsFormat::Secs, true))
-            }),
-        ),
+        ("metrics of a month", app("metrics", |known, _| format!("since={}&step_s=86400", time(known.began)))),
         ("activity of a month", app("activity", |_, _| String::new())),
         ("errors by fingerprint", app("errors", |_, _| String::new())),
         ("dead letters", app("dead_letters", |_, _| String::new())),
