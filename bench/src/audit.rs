@@ -42,7 +42,7 @@ pub async fn measure(bench: &Bench, options: &Options, cluster: &Embedded, repor
     let service = start_picloud(bench, &url, &[]).await?;
     let began = Instant::now();
     let sealed = until_sealed(&pool, events);
-    let folded = until_all_are(&pool, "select coalesce(min(position), 0) from views.checkpoint", events);
+    let folded = until_folded(&pool, events);
     let (sealed, folded) = tokio::try_join!(sealed, folded)?;
     service.stop().await?;
     let rate = |until: Instant| events as f64 / (until - began).as_secs_f64();
@@ -110,6 +110,11 @@ pub async fn picloud(bench: &Bench, url: &str, arguments: &[&str]) -> anyhow::Re
 pub async fn until_sealed(pool: &PgPool, events: u64) -> anyhow::Result<Instant> {
     let sealed = "select coalesce(max((data ->> 'up_to')::bigint), 0) from log.config where kind = 'seal.sealed'";
     until_all_are(pool, sealed, events).await
+}
+
+/// Waits until all views have taken in so many events.
+pub async fn until_folded(pool: &PgPool, events: u64) -> anyhow::Result<Instant> {
+    until_all_are(pool, "select coalesce(min(position), 0) from views.checkpoint", events).await
 }
 
 async fn until_all_are(pool: &PgPool, asked: &str, events: u64) -> anyhow::Result<Instant> {

@@ -10,6 +10,7 @@ use tokio::{select, time::sleep};
 use crate::{
     Bench,
     append::database,
+    audit::until_folded,
     calls::{at, calls, start_picloud, url},
     outbox::Latencies,
     report::{self, Report},
@@ -59,7 +60,8 @@ pub async fn measure(bench: &Bench, with: &Embedded, without: &Embedded, report:
         };
         all.push(found);
         // It is not to be paid for by the next round.
-        until_views_are_there(&pool).await?;
+        let head: i64 = sqlx::query_scalar("select log.find_head()").fetch_one(&pool).await?;
+        until_folded(&pool, head as u64).await?;
     }
     let folded: i64 =
         sqlx::query_scalar("select count(*) from views.checkpoint where position > 0").fetch_one(&bare_pool).await?;
@@ -84,15 +86,4 @@ pub async fn measure(bench: &Bench, with: &Embedded, without: &Embedded, report:
 async fn lag_s(pool: &PgPool) -> anyhow::Result<f64> {
     let lag = "select extract(epoch from clock_timestamp() - min(at))::float8 from views.checkpoint";
     Ok(sqlx::query_scalar(lag).fetch_one(pool).await?)
-}
-
-async fn until_views_are_there(pool: &PgPool) -> anyhow::Result<()> {
-    loop {
-        let behind: i64 =
-            sqlx::query_scalar("select log.find_head() - min(position) from views.checkpoint").fetch_one(pool).await?;
-        if behind <= 0 {
-            return Ok(());
-        }
-        sleep(LOOK_EVERY).await;
-    }
 }

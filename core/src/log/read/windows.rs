@@ -39,7 +39,8 @@ impl Bound {
     }
 }
 
-/// The parts of one search, one after the other.
+/// The parts of one search, one after the other. What a part took is known when the next is asked for; where two are asked at
+/// once, it is how long the one before that took.
 #[derive(Debug)]
 pub struct Windows {
     bound: Bound,

@@ -232,7 +232,7 @@ async fn all_ended(pool: &PgPool, filter: &Filter, page: Page, bound: Bound) -> 
 /// The first runs of a part of the log that match and have ended.
 async fn ended(pool: &PgPool, filter: &Filter, page: Page, way: Way) -> Result<Vec<Invocation>, sqlx::Error> {
     let (order, limit) = (page.order(), page.limit as i64);
-    // Slow ones are found by what they are near to: each of these has its own order.
+    // Slow ones are found by what they are near to: each of these has its own order. Few that are looked up are looked at instead.
     let doubled = filter.slower_than_us.map(slowness).filter(|doubled| *doubled > 0 && way == Way::InOrder);
     // All that match are found first, and then put in order.
     let is_looked_up = doubled.is_none() && (way == Way::ByKeys || filter.words.is_some());
