@@ -117,6 +117,14 @@ pub async fn until_folded(pool: &PgPool, events: u64) -> anyhow::Result<Instant>
     until_all_are(pool, "select coalesce(min(position), 0) from views.checkpoint", events).await
 }
 
+/// Waits until all that is closed has its indexes.
+pub async fn until_indexed(pool: &PgPool) -> anyhow::Result<Instant> {
+    let indexed = "select coalesce(min(low), log.find_head()) from log.segments cross join unnest(classes) as class
+        where high <= log.find_head() and to_regclass(format('log.%I', format('%s_%s_by_keys', class, low))) is null";
+    let head: i64 = sqlx::query_scalar("select log.find_head()").fetch_one(pool).await?;
+    until_all_are(pool, indexed, head as u64).await
+}
+
 async fn until_all_are(pool: &PgPool, asked: &str, events: u64) -> anyhow::Result<Instant> {
     let began = Instant::now();
     loop {

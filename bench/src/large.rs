@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     Bench,
-    audit::{picloud, until_sealed},
+    audit::{picloud, until_indexed, until_sealed},
     calls::{start_picloud, url},
     generate,
     outbox::Latencies,
@@ -81,6 +81,8 @@ async fn with(bench: &Bench, options: &Options, cluster: &Embedded, report: &mut
     }
     let pool = PgPool::connect_with(cluster.options().database(DATABASE)).await?;
     let service = start_picloud(bench, &url, &[]).await?;
+    // A node does it by itself, when it comes to it.
+    until_indexed(&pool).await?;
     let known = Known::of(&pool).await?;
     let runs: i64 =
         sqlx::query_scalar("select sum(ok + failed)::bigint from views.invocation_count where dimension = 'all'")

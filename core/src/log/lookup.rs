@@ -1,9 +1,11 @@
-//! What leaves of the log remember of their subjects and roots, kept up to date off the hot path.
+//! By what events are found in leaves of the log, made off the hot path.
 //!
-//! An append does nothing for it: what it writes lies behind all that is summarized, and is read until it is, too. So a
-//! lookup is never wrong, only late; and a leaf that has none is answered right, only slowly.
+//! An append does nothing for it. To an open leaf belongs a lookup: for each range of pages, which subjects and roots are
+//! certainly not in it. What is appended lies behind all that is summarized, and is read until it is, too. A closed leaf gets
+//! indexes instead, which know exactly where a subject, a root, an app, a kind or an actor is. So nothing is ever wrong, only
+//! late; and a leaf that has neither is answered right, only slowly.
 
-use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 
 use super::Position;
 
@@ -16,50 +18,49 @@ const LOCK: i64 = 7_305_804_405;
 /// A leaf of events that are looked up.
 struct Leaf {
     name: String,
-    low: i64,
     /// Nothing is appended to it any more.
     is_closed: bool,
     has_lookup: bool,
+    has_indexes: bool,
 }
 
-/// Summarizes what was appended, or makes the lookup of a closed leaf that has none. Whether there is more to do.
+/// Summarizes what was appended, or makes what one closed leaf lacks. Whether there is more to do.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn keep(connection: &mut PgConnection, head: Position) -> Result<bool, sqlx::Error> {
     let leaves = sqlx::query_as!(
         Leaf,
-        r#"select format('%s_%s', class, s.low) as "name!", s.low, s.high <= $1 as "is_closed!",
-            to_regclass(format('log.%I', format('%s_%s_lookup', class, s.low))) is not null as "has_lookup!"
-        from log.segments s cross join unnest(s.classes) as class
-        where s.low <= $1 and class <> 'config'
-        order by s.low desc"#,
+        r#"select name as "name!", is_closed as "is_closed!",
+            to_regclass(format('log.%I', name || '_lookup')) is not null as "has_lookup!",
+            to_regclass(format('log.%I', name || '_by_keys')) is not null as "has_indexes!"
+        from (
+            select format('%s_%s', class, s.low) as name, s.low, s.high <= $1 as is_closed
+            from log.segments s cross join unnest(s.classes) as class
+            where s.low <= $1
+        ) leaf
+        order by low desc, name"#,
         head.0
     )
     .fetch_all(&mut *connection)
     .await?;
-    let newest_closed = leaves.iter().find(|leaf| leaf.is_closed).map(|leaf| leaf.low);
     for leaf in &leaves {
+        let is_open = !leaf.is_closed && leaf.has_lookup;
+        if !is_open && (!leaf.is_closed || leaf.has_indexes && !leaf.has_lookup) {
+            continue;
+        }
         let Some(mut transaction) = begin(connection).await? else { return Ok(false) };
-        let done = if !leaf.has_lookup && leaf.is_closed {
-            // Nobody appends to it, so nobody waits while it is made.
-            let made = sqlx::query!("select log.make_lookup($1)", leaf.name).fetch_one(&mut *transaction).await;
-            made.map(|_| MOST_RANGES)
-        } else if leaf.has_lookup && !leaf.is_closed {
+        let done = if is_open {
             sqlx::query_scalar!(r#"select log.summarize($1, $2) as "done!""#, leaf.name, MOST_RANGES)
                 .fetch_one(&mut *transaction)
                 .await
-        } else if leaf.has_lookup && newest_closed == Some(leaf.low) {
-            // The last range counts although it is not full, and so does whatever was left out.
-            sqlx::query_scalar!(
-                r#"select brin_summarize_new_values(format('log.%I', $1::text || '_lookup')::regclass) as "done!""#,
-                leaf.name
-            )
-            .fetch_one(&mut *transaction)
-            .await
-            .map(|_| 0)
+        } else if leaf.has_indexes {
+            let drop = format!("drop index log.{}_lookup", leaf.name);
+            sqlx::query(AssertSqlSafe(drop)).execute(&mut *transaction).await.map(|_| 0)
         } else {
-            continue;
+            // Nobody appends to it, so nobody waits while they are made.
+            let made = sqlx::query!("select log.make_indexes($1)", leaf.name).fetch_one(&mut *transaction).await;
+            made.map(|_| MOST_RANGES)
         };
         match done {
             Ok(done) => {
@@ -68,7 +69,7 @@ pub async fn keep(connection: &mut PgConnection, head: Position) -> Result<bool,
                     return Ok(true);
                 }
             }
-            // A vacuum has the leaf, and summarizes it as well.
+            // Somebody reads it, or a vacuum has it, which summarizes it as well.
             Err(error) if is_lock_not_available(&error) => transaction.rollback().await?,
             Err(error) => return Err(error),
         }

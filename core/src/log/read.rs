@@ -1,8 +1,8 @@
 //! Finding events in the log.
 //!
 //! The log has many leaves and most questions concern few of them: a plan over the parent would have to open every one, so
-//! queries here name the leaves of the segments they need. Each leaf has a lookup ([`super::lookup`]) of subjects and
-//! roots; one that has none yet is read from end to end. So is what is asked for by anything else: a page of a list is
+//! queries here name the leaves of the segments they need. Closed leaves have indexes, the open one remembers which subjects
+//! and roots it has ([`super::lookup`]); what neither knows is read from end to end. So a page of a list is
 //! searched for as long as someone may wait ([`Reader::search`]), the rest is for who must have all.
 
 pub mod entries;
@@ -19,6 +19,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use chrono::{DateTime, Utc};
 use futures::{FutureExt as _, future::BoxFuture};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -33,7 +34,7 @@ pub use self::{
     filter::Filter,
     published::Published,
     search::Found,
-    windows::{Bound, Windows},
+    windows::{Bound, Windows, gather},
 };
 
 /// Why events could not be read.
@@ -68,6 +69,8 @@ pub enum Direction {
 pub struct Reader {
     pool: PgPool,
     segments: Arc<RwLock<Arc<[Segment]>>>,
+    /// When segments began, by their first places, as far as somebody has asked.
+    begun: Arc<RwLock<HashMap<i64, DateTime<Utc>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +80,8 @@ struct Segment {
     classes: Vec<String>,
     /// The classes whose leaves have a lookup.
     lookups: Vec<String>,
+    /// The classes whose leaves have indexes.
+    indexes: Vec<String>,
 }
 
 impl Segment {
@@ -84,10 +89,8 @@ impl Segment {
         self.lookups.iter().any(|with| with == class.as_str())
     }
 
-    /// Whether every leaf that can have a lookup has one.
-    fn is_looked_up(&self) -> bool {
-        let mut classes = Class::ALL.into_iter().filter(|class| *class != Class::Config);
-        classes.all(|class| self.has_lookup(class) || !self.classes.iter().any(|present| present == class.as_str()))
+    fn is_indexed(&self, class: Class) -> bool {
+        self.indexes.iter().any(|with| with == class.as_str())
     }
 }
 
@@ -95,7 +98,7 @@ impl Reader {
     /// Reads through a pool.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, segments: Arc::new(RwLock::new(Arc::new([]))) }
+        Self { pool, segments: Arc::new(RwLock::new(Arc::new([]))), begun: Arc::default() }
     }
 
     /// The database's own word on how far the log goes. Not for the hot path.
@@ -112,31 +115,15 @@ impl Reader {
     /// # Errors
     /// When the database cannot be asked, or an event is not of this version's catalogue.
     pub async fn at(&self, positions: &[Position]) -> Result<HashMap<Position, Recorded>, ReadError> {
-        let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else {
+        if positions.is_empty() {
             return Ok(HashMap::new());
-        };
-        let positions: &[i64] = &positions.iter().map(|position| position.0).collect::<Vec<_>>();
-        self.in_segments(Position(first.0 - 1), *last, |segments| async move {
-            let mut found = HashMap::new();
-            for segment in segments {
-                if !positions.iter().any(|position| (segment.low..segment.high).contains(position)) {
-                    continue;
-                }
-                for class in &segment.classes {
-                    let sql = format!(
-                        "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
-                        from log.{class}_{low} where position = any ($1)",
-                        low = segment.low
-                    );
-                    for row in sqlx::query(AssertSqlSafe(sql)).bind(positions).fetch_all(&self.pool).await? {
-                        let recorded = decode(&row)?;
-                        found.insert(recorded.position, recorded);
-                    }
-                }
-            }
-            Ok(found)
-        }.boxed())
-        .await
+        }
+        let positions: Vec<i64> = positions.iter().map(|position| position.0).collect();
+        let sql = "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
+            from log.events where position = any ($1)";
+        // Planned for these: then only the leaves that they lie in are opened.
+        let rows = sqlx::query(sql).bind(positions).persistent(false).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| decode(row).map(|recorded| (recorded.position, recorded))).collect()
     }
 
     /// Whether a place is the first of a segment: leaves begin there.
@@ -213,8 +200,9 @@ impl Reader {
 
     async fn segments(&self, up_to: Position) -> Result<Arc<[Segment]>, sqlx::Error> {
         let known = Arc::clone(&self.segments.read().unwrap_or_else(PoisonError::into_inner));
-        // Lookups that are missing are being made.
-        if known.last().is_some_and(|last| last.high > up_to.0) && known.iter().all(Segment::is_looked_up) {
+        // Indexes that are missing are being made.
+        let is_done = |segment: &Segment| segment.high > up_to.0 || segment.indexes.len() == segment.classes.len();
+        if known.last().is_some_and(|last| last.high > up_to.0) && known.iter().all(is_done) {
             return Ok(known);
         }
         let segments = sqlx::query_as!(
@@ -222,7 +210,10 @@ impl Reader {
             r#"select low, high, classes, array(
                 select class from unnest(classes) as class
                 where to_regclass(format('log.%I', format('%s_%s_lookup', class, low))) is not null
-            ) as "lookups!"
+            ) as "lookups!", array(
+                select class from unnest(classes) as class
+                where to_regclass(format('log.%I', format('%s_%s_by_keys', class, low))) is not null
+            ) as "indexes!"
             from log.segments order by low"#
         )
         .fetch_all(&self.pool)

@@ -1,5 +1,7 @@
 //! What happened to one thing, by one actor, in one chain is found, whatever is remembered of where it is not.
 
+use std::collections::HashSet;
+
 use picloud_core::{
     event::{Actor, ActorKind, kv},
     id::{AppId, InvocationId},
@@ -59,9 +61,17 @@ fn filters(written: &Written) -> Vec<Filter> {
         filters.push(subject(which));
         filters.push(Filter { app: Some(Some(written.apps[1])), ..subject(which) });
         filters.push(Filter { kinds: vec!["kv".to_owned()], ..subject(which) });
-        filters.push(Filter { actor: Some(format!("key_{which}")), ..Filter::default() });
+        let by = Filter { actor: Some(format!("key_{which}")), ..Filter::default() };
+        filters.push(Filter { app: Some(Some(written.apps[1])), ..by.clone() });
+        filters.push(Filter { kinds: vec!["kv".to_owned(), "invocation".to_owned()], ..by.clone() });
+        filters.push(by);
         filters.push(Filter { root: Some(written.roots[which].uuid()), ..Filter::default() });
         filters.push(Filter { root: Some(written.roots[which].uuid()), ..subject(2) });
+    }
+    let of = |app| Filter { app: Some(app), ..Filter::default() };
+    filters.extend([of(None), of(Some(written.apps[0])), of(Some(AppId::generate()))]);
+    for kind in ["kv.set", "kv.deleted", "seal", "outbox"] {
+        filters.push(Filter { kinds: vec![kind.to_owned()], ..Filter::default() });
     }
     filters
 }
@@ -87,15 +97,22 @@ async fn assert_all_is_found(node: &TestNode, written: &Written, log: &[Recorded
     }
 }
 
-async fn keep(node: &TestNode) {
+/// Makes all that leaves lack by which events are found.
+pub(super) async fn keep(node: &TestNode) {
     let mut connection = node.pool.acquire().await.unwrap();
     let head = node.reader.head().await.unwrap();
     while lookup::keep(&mut connection, head).await.unwrap() {}
 }
 
-async fn drop_lookup(database: &PgPool, leaf: &str) {
-    let drop = sqlx::AssertSqlSafe(format!("drop index log.{leaf}_lookup"));
+async fn drop_index(database: &PgPool, index: &str) {
+    let drop = sqlx::AssertSqlSafe(format!("drop index log.{index}"));
     sqlx::query(drop).execute(database).await.unwrap();
+}
+
+async fn indexes(database: &PgPool, leaf: &str) -> Vec<String> {
+    let ask =
+        "select indexname::text from pg_indexes where tablename = $1 and indexname ~ '_(lookup|by_.*)$' order by 1";
+    sqlx::query_scalar(ask).bind(leaf).fetch_all(database).await.unwrap()
 }
 
 /// Ranges of a leaf about which something is remembered: placing them all again does nothing for these.
@@ -124,46 +141,77 @@ async fn whatever_is_looked_up_is_found_with_lookups_and_without(database: PgPoo
     .await
     .unwrap();
     assert_all_is_found(&node, &written, &node.log().await).await;
-    // A closed leaf from before there were any, and an open one.
-    drop_lookup(&database, "data_1").await;
-    drop_lookup(&database, "data_2001").await;
+    // A closed leaf that has none yet, and an open one from before there were any.
+    drop_index(&database, "data_1_by_keys").await;
+    drop_index(&database, "data_2001_lookup").await;
     assert_all_is_found(&node, &written, &node.log().await).await;
     node.stop().await;
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_closed_leaf_gets_the_lookup_that_it_lacks_and_an_open_one_is_summarized(database: PgPool) {
+async fn a_closed_leaf_gets_indexes_and_an_open_one_is_summarized(database: PgPool) {
     segments(&database, &[2_000, 100_000]).await;
-    drop_lookup(&database, "data_1").await;
     let node = TestNode::start(&database).await;
     write(&node).await;
     keep(&node).await;
-    assert_eq!(unsummarized(&database, "data_1").await, 0, "all of what is closed is");
-    assert_eq!(unsummarized(&database, "data_2001").await, 1, "of what is open all that is full");
+    for class in ["config", "data", "run"] {
+        let leaf = format!("{class}_1");
+        let wanted = ["keys", "root", "subject"].map(|by| format!("{leaf}_by_{by}"));
+        assert_eq!(indexes(&database, &leaf).await, wanted);
+    }
+    assert_eq!(indexes(&database, "data_2001").await, ["data_2001_lookup"]);
+    assert_eq!(unsummarized(&database, "data_2001").await, 1, "of what is open all that is full is summarized");
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_lookup_that_is_read_is_dropped_later(database: PgPool) {
+    segments(&database, &[2_000, 100_000]).await;
+    let node = TestNode::start(&database).await;
+    write(&node).await;
+    let mut reader = database.begin().await.unwrap();
+    sqlx::query("select from log.data_1 limit 1").execute(&mut *reader).await.unwrap();
+    keep(&node).await;
+    assert!(indexes(&database, "data_1").await.contains(&"data_1_lookup".to_owned()));
+    reader.rollback().await.unwrap();
+    keep(&node).await;
+    assert!(!indexes(&database, "data_1").await.contains(&"data_1_lookup".to_owned()));
     node.stop().await;
 }
 
 #[sqlx::test(migrations = "../migrations")]
 async fn looking_something_up_uses_what_is_remembered(database: PgPool) {
+    segments(&database, &[2_000, 100_000]).await;
     let node = TestNode::start(&database).await;
     let written = write(&node).await;
     keep(&node).await;
-    let head = node.reader.head().await.unwrap();
-    let used = "select idx_scan from pg_stat_user_indexes where indexrelname = 'data_1_lookup'";
-    for filter in filters(&written) {
-        if filter.actor.is_some() {
+    let used = "select coalesce(sum(idx_scan), 0)::bigint from pg_stat_user_indexes where indexrelname ~ $1";
+    let (all, mut seen) = (filters(&written), HashSet::new());
+    for filter in all {
+        let is_by_name = filter.subject.is_some() || filter.root.is_some();
+        // One of each shape will do.
+        let Filter { app, kinds, subject, actor, root, .. } = &filter;
+        if !seen.insert((app.is_some(), kinds.is_empty(), subject.is_some(), actor.is_some(), root.is_some())) {
             continue;
         }
-        let used = async || sqlx::query_scalar::<_, i64>(used).fetch_one(&database).await.unwrap();
-        let before = used().await;
-        // The figures come when a connection has been idle for a moment.
-        let counted = async {
-            while used().await == before {
-                node.reader.list(&filter, Direction::Backward, Position::ZERO, head, 10).await.unwrap();
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        for (leaves, (after, up_to)) in [("_1_by_", (0, 2_000)), ("data_2001_lookup", (2_000, 6_000))] {
+            // What is open is walked for anything else, and seals are elsewhere.
+            if leaves == "data_2001_lookup" && !is_by_name {
+                continue;
             }
-        };
-        tokio::time::timeout(GUARD, counted).await.unwrap_or_else(|_| panic!("it is not used for {filter:?}"));
+            let used = async || sqlx::query_scalar::<_, i64>(used).bind(leaves).fetch_one(&database).await.unwrap();
+            let before = used().await;
+            // The figures come when a connection has been idle for a moment.
+            let counted = async {
+                while used().await == before {
+                    let (after, up_to) = (Position(after), Position(up_to));
+                    node.reader.list(&filter, Direction::Backward, after, up_to, 10).await.unwrap();
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            };
+            let counted = tokio::time::timeout(GUARD, counted).await;
+            counted.unwrap_or_else(|_| panic!("{leaves} is not used for {filter:?}"));
+        }
     }
     node.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use picloud_core::{
-    event::{Actor, kv},
+    event::{Actor, Class, kv},
     id::{ApiKeyId, AppId, InvocationId, RequestId},
     log::{
         NewEvent, Position, Recorded,
@@ -17,7 +17,10 @@ use proptest::{
 };
 use sqlx::PgPool;
 
-use super::partitions::{drop_leaf, segments};
+use super::{
+    found::keep,
+    partitions::{drop_leaf, segments},
+};
 use crate::support::{TestNode, completed, created, event, set, started};
 
 /// Events that are searched.
@@ -77,6 +80,7 @@ impl Names {
         let at = |n: Option<usize>| n.map(|n| log[n % log.len()].at);
         Filter {
             app: asked.app.map(|n| Some(self.apps[n])),
+            classes: Class::ALL[asked.classes..].to_vec(),
             kinds: kinds[asked.kinds].iter().map(ToString::to_string).collect(),
             subject: subjects[asked.subject].clone(),
             actor: asked.actor.and_then(|n| self.actors[n].id.clone()),
@@ -91,6 +95,7 @@ impl Names {
 #[derive(Clone, Debug)]
 struct Asked {
     app: Option<usize>,
+    classes: usize,
     kinds: usize,
     subject: usize,
     actor: Option<usize>,
@@ -112,11 +117,12 @@ fn asked() -> impl Strategy<Value = Asked> {
         most: first + more,
     });
     let subject = prop_oneof![3 => Just(0), 1 => 1..4_usize];
-    let which = (one_of(), 0..6_usize, subject, one_of(), one_of(), time(), time());
+    let classes = prop_oneof![3 => Just(0), 2 => 1..=Class::ALL.len()];
+    let which = (one_of(), classes, 0..6_usize, subject, one_of(), one_of(), time(), time());
     let after = prop_oneof![2 => Just(0), 1 => 0..EVENTS as i64];
     (which, any::<bool>(), after, 1..9_usize, bound).prop_map(|(which, is_forward, after, limit, bound)| {
-        let (app, kinds, subject, actor, root, since, until) = which;
-        Asked { app, kinds, subject, actor, root, since, until, is_forward, after, limit, bound }
+        let (app, classes, kinds, subject, actor, root, since, until) = which;
+        Asked { app, classes, kinds, subject, actor, root, since, until, is_forward, after, limit, bound }
     })
 }
 
@@ -185,6 +191,57 @@ async fn pages_joined_are_what_a_fold_of_everything_finds(database: PgPool) {
         drop_leaf(&database, class, low).await;
     }
     assert_pages_are_what_a_fold_finds(&node, &names, &mut runner).await;
+
+    // What is closed gets indexes.
+    keep(&node).await;
+    assert_pages_are_what_a_fold_finds(&node, &names, &mut runner).await;
+    node.stop().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_indexes_find_is_in_the_order_of_the_log(database: PgPool) {
+    // Of several buckets, and the first and the last only in part.
+    segments(&database, &[5_000, 20_000, 100_000]).await;
+    let node = TestNode::start(&database).await;
+    let names = Names::new();
+    let steps: Vec<Step> = (0..26_000)
+        .map(|n| {
+            let (is_rare, is_rarer) = (n % 1_000 == 7, n % 12_000 == 7);
+            let which = usize::from(is_rare) + usize::from(is_rarer);
+            Step { what: 3 + which % 2, app: which, actor: which, root: which }
+        })
+        .collect();
+    for commit in steps.chunks(2_000) {
+        node.commit(commit.iter().map(|step| names.event(step, &node)).collect()).await.unwrap();
+    }
+    keep(&node).await;
+    let log = node.log().await;
+    let app = |which: usize| Filter { app: Some(Some(names.apps[which])), ..Filter::default() };
+    let actor = |which: usize| Filter { actor: names.actors[which].id.clone(), ..Filter::default() };
+    let kinds = |kind: &str, of: Filter| Filter { kinds: vec![kind.to_owned()], ..of };
+    let root = Filter { root: Some(names.roots[1].uuid()), ..Filter::default() };
+    let subject = Filter { subject: Some("kv:c/k".to_owned()), ..Filter::default() };
+    let often = [app(0), actor(0), kinds("kv.deleted", app(0)), subject.clone()];
+    let rare =
+        [app(1), actor(1), actor(2), actor(3), kinds("invocation", Filter::default()), root, kinds("kv", app(2))];
+    for filter in often.into_iter().chain(rare) {
+        for direction in [Direction::Forward, Direction::Backward] {
+            for (after, up_to) in [(0, 26_000), (5_500, 24_500), (16_000, 16_384)] {
+                let within = log.iter().filter(|event| (after + 1..=up_to).contains(&event.position.0));
+                let mut wanted: Vec<i64> =
+                    within.filter(|event| filter.matches(event)).map(|event| event.position.0).collect();
+                if direction == Direction::Backward {
+                    wanted.reverse();
+                }
+                for limit in [3, 30] {
+                    let found = node.reader.list(&filter, direction, Position(after), Position(up_to), limit);
+                    let found: Vec<i64> = found.await.unwrap().iter().map(|event| event.position.0).collect();
+                    let wanted = &wanted[..limit.min(wanted.len())];
+                    assert_eq!(found, wanted, "{filter:?} {direction:?} {after}..={up_to} {limit}");
+                }
+            }
+        }
+    }
     node.stop().await;
 }
 

@@ -11,7 +11,7 @@ use picloud_core::{
 use picloud_ingress::auth;
 use picloud_projections::{kv, setup::LiveSetup};
 use picloud_workers::{letters, outbox as workers};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -38,7 +38,7 @@ pub(super) struct House {
 impl House {
     /// Until it is told to stop, or finds that the node has no right to go on.
     pub(super) async fn keep(self, stop: CancellationToken) {
-        // Beside the heartbeat: the lookup of a large leaf takes minutes to make.
+        // Beside the heartbeat: the indexes of a large leaf take minutes to make.
         tokio::select! {
             () = self.beat(stop) => {}
             never = self.keep_lookups() => match never {},
@@ -64,9 +64,11 @@ impl House {
     }
 
     async fn summarize(&self, head: Position) -> Result<(), sqlx::Error> {
-        let mut connection = self.database.acquire().await?;
+        // Indexes take as long as they take, and nobody waits for them: that is nothing to warn of.
+        let quiet = self.database.connect_options().as_ref().clone().disable_statement_logging();
+        let mut connection = quiet.connect().await?;
         while lookup::keep(&mut connection, head).await? {}
-        Ok(())
+        connection.close().await
     }
 
     async fn beat(&self, stop: CancellationToken) {

@@ -37,6 +37,10 @@ impl View for Activity {
         &["activity"]
     }
 
+    fn classes(&self) -> &'static [Class] {
+        &Class::ALL
+    }
+
     fn load<'a>(&'a mut self, _: &'a mut PgConnection, _: Schema) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         self.segments = Segments::default();
         async { Ok(()) }.boxed()

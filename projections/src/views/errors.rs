@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
-    event::{Event, FailureReason},
+    event::{Class, Event, FailureReason},
     id::{AppId, InvocationId, ScriptId, VersionId},
     log::{Position, Recorded, read::Reader},
     outbox,
@@ -76,6 +76,10 @@ impl View for Errors {
 
     fn tables(&self) -> &'static [&'static str] {
         &["error_group"]
+    }
+
+    fn classes(&self) -> &'static [Class] {
+        &[Class::Config, Class::Run]
     }
 
     fn load<'a>(&'a mut self, _: &'a mut PgConnection, _: Schema) -> BoxFuture<'a, Result<(), sqlx::Error>> {

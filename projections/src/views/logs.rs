@@ -3,7 +3,7 @@
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
     event::{
-        Event,
+        Class, Event,
         invocation::{Failed, Logged},
         partition::Archived,
     },
@@ -86,6 +86,10 @@ impl View for Logs {
 
     fn tables(&self) -> &'static [&'static str] {
         &["log_entry"]
+    }
+
+    fn classes(&self) -> &'static [Class] {
+        &[Class::Config, Class::Run]
     }
 
     fn load<'a>(&'a mut self, _: &'a mut PgConnection, _: Schema) -> BoxFuture<'a, Result<(), sqlx::Error>> {
@@ -177,8 +181,12 @@ pub struct Entry {
 /// When the database cannot be asked.
 pub async fn list(pool: &PgPool, filter: &Filter, page: Page) -> Result<Vec<Entry>, sqlx::Error> {
     let mut query =
-        QueryBuilder::<Postgres>::new("select position, script, version from views.log_entry where app_id = ");
-    query.push_bind(filter.app.uuid());
+        QueryBuilder::<Postgres>::new("select position, script, version from views.log_entry where (app_id = ");
+    query.push_bind(filter.app.uuid()).push(")");
+    if filter.script.is_some() || filter.invocation.is_some() {
+        // These have indexes of their own, and not all that an app ever said is to be walked past for one that hardly says anything.
+        query.push(" is true");
+    }
     if let Some(script) = filter.script {
         query.push(" and script = ").push_bind(script.uuid());
     }

@@ -7,9 +7,12 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, future::try_join_all, stream};
-use picloud_core::log::{
-    Position, Recorded, alone, no_longer_alone,
-    read::{ReadError, Reader},
+use picloud_core::{
+    event::Class,
+    log::{
+        Position, Recorded, alone, no_longer_alone,
+        read::{Direction, Filter, ReadError, Reader},
+    },
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgPoolOptions};
 use tokio::{sync::mpsc, time::sleep};
@@ -192,7 +195,7 @@ struct Builder {
 impl Builder {
     async fn build(&mut self, swaps: bool, told: &mut impl FnMut(Progress)) -> Result<Vec<Rebuilt>, RebuildError> {
         self.load().await?;
-        let mut read = read_ahead(self.reader.clone(), self.at);
+        let mut read = read_ahead(self.reader.clone(), self.at, self.classes());
         while let Some(read) = read.recv().await {
             let Chunk { events, up_to, head } = read?;
             if let Some(last) = events.last() {
@@ -221,6 +224,12 @@ impl Builder {
         Ok(rebuilt)
     }
 
+    /// Of which events are that any of the views wants.
+    fn classes(&self) -> Vec<Class> {
+        let is_wanted = |class: &Class| self.views.iter().any(|view| view.classes().contains(class));
+        Class::ALL.into_iter().filter(is_wanted).collect()
+    }
+
     async fn load(&mut self) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         for view in &mut self.views {
@@ -239,7 +248,7 @@ struct Chunk {
 
 /// Reads the log from a place on until it is near to its end: in a task of its own, for what is read has to be decoded, and that
 /// keeps a processor as busy as writing keeps the other.
-fn read_ahead(reader: Reader, mut at: Position) -> mpsc::Receiver<Result<Chunk, ReadError>> {
+fn read_ahead(reader: Reader, mut at: Position, classes: Vec<Class>) -> mpsc::Receiver<Result<Chunk, ReadError>> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let read = async {
@@ -247,7 +256,7 @@ fn read_ahead(reader: Reader, mut at: Position) -> mpsc::Receiver<Result<Chunk, 
                 let head = reader.head().await?;
                 let chunks = (at.0..head.0).step_by(CHUNK).map(|after| {
                     let up_to = Position((after + CHUNK as i64).min(head.0));
-                    let events = reader.range(Position(after), up_to, CHUNK);
+                    let events = events_of(&reader, &classes, Position(after), up_to);
                     async move { Ok::<_, ReadError>(Chunk { events: events.await?, up_to, head }) }
                 });
                 // What comes after is asked for while this is decoded.
@@ -267,6 +276,18 @@ fn read_ahead(reader: Reader, mut at: Position) -> mpsc::Receiver<Result<Chunk, 
         }
     });
     receiver
+}
+
+/// Some of what a part of the log says.
+async fn events_of(
+    reader: &Reader,
+    classes: &[Class],
+    after: Position,
+    up_to: Position,
+) -> Result<Vec<Recorded>, ReadError> {
+    reader
+        .list(&Filter { classes: classes.to_vec(), ..Filter::default() }, Direction::Forward, after, up_to, CHUNK)
+        .await
 }
 
 /// All views at once: each has its own tables.
@@ -310,10 +331,13 @@ impl One<'_> {
     /// Takes in what is missing up to a place.
     async fn reach(&mut self, connection: &mut PgConnection, position: Position) -> Result<(), RebuildError> {
         while self.at < position {
-            let events = self.reader.range(self.at, position, CHUNK).await?;
-            let Some(last) = events.last() else { break };
-            take(self.view, connection, self.at, &events).await?;
-            (self.at, self.at_time) = (last.position, Some(last.at));
+            let up_to = Position(position.0.min(self.at.0 + CHUNK as i64));
+            let events = events_of(self.reader, self.view.classes(), self.at, up_to).await?;
+            if let Some(last) = events.last() {
+                take(self.view, connection, self.at, &events).await?;
+                self.at_time = Some(last.at);
+            }
+            self.at = up_to;
         }
         Ok(())
     }

@@ -1,7 +1,10 @@
 //! What a view is: a fold of the log into tables of its own.
 
 use futures::future::BoxFuture;
-use picloud_core::log::{Recorded, read::ReadError};
+use picloud_core::{
+    event::Class,
+    log::{Recorded, read::ReadError},
+};
 use sqlx::PgConnection;
 
 use super::Schema;
@@ -17,6 +20,9 @@ pub trait View: Send + Sync {
 
     /// The tables it writes, and nobody else.
     fn tables(&self) -> &'static [&'static str];
+
+    /// Of which classes events are that anything follows from. It may be given others.
+    fn classes(&self) -> &'static [Class];
 
     /// Forgets what it had in memory, and reads what it has to remember of what lies before its checkpoint.
     fn load<'a>(

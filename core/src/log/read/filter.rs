@@ -18,6 +18,8 @@ const LOOKED_UP: i64 = 1 << 14;
 pub struct Filter {
     /// Whose; the outer `None` is everybody's, the inner the instance's own.
     pub app: Option<Option<AppId>>,
+    /// Classes; of any when there are none.
+    pub classes: Vec<Class>,
     /// Kinds, each whole (`kv.set`) or a noun (`kv`).
     pub kinds: Vec<String>,
     /// The subject.
@@ -39,10 +41,8 @@ impl Filter {
         let event = &recorded.event;
         let kind = event.event.kind();
         self.app.is_none_or(|app| app == event.app)
-            && (self.kinds.is_empty()
-                || self.kinds.iter().any(|wanted| {
-                    kind.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-                }))
+            && (self.classes.is_empty() || self.classes.contains(&event.event.class()))
+            && (self.kinds.is_empty() || self.names(kind))
             && self.subject.as_ref().is_none_or(|subject| *subject == event.subject)
             && self.actor.as_ref().is_none_or(|actor| event.actor.id.as_ref() == Some(actor))
             && self.root.is_none_or(|root| event.root.map(Uuid::from) == Some(root))
@@ -58,6 +58,7 @@ impl Filter {
     /// Whether there may be much in which nothing matches.
     const fn is_selective(&self) -> bool {
         self.app.is_some()
+            || !self.classes.is_empty()
             || !self.kinds.is_empty()
             || self.actor.is_some()
             || self.since.is_some()
@@ -80,12 +81,19 @@ impl Filter {
 
     /// Whether an event of a class could match: spares looking into its leaves.
     pub(super) fn may_be_of(&self, class: Class) -> bool {
-        self.kinds.is_empty()
-            || Event::KINDS.iter().any(|(kind, of)| {
-                *of == class
-                    && self.kinds.iter().any(|wanted| {
-                        kind.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-                    })
-            })
+        (self.classes.is_empty() || self.classes.contains(&class))
+            && (self.kinds.is_empty() || Event::KINDS.iter().any(|(kind, of)| *of == class && self.names(kind)))
+    }
+
+    /// The kinds that are named, or of a noun that is; none if it may be any.
+    pub(super) fn all_kinds(&self) -> impl Iterator<Item = &'static str> {
+        Event::KINDS.iter().map(|(kind, _)| *kind).filter(|kind| self.names(kind))
+    }
+
+    /// Whether a kind is named, or its noun.
+    fn names(&self, kind: &str) -> bool {
+        self.kinds.iter().any(|wanted| {
+            kind.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     }
 }

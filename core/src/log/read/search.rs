@@ -1,19 +1,22 @@
 //! Lists of what a filter finds, whole or as far as one gets in the time that there is.
 
-use std::{sync::Arc, vec};
+use std::vec;
 
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::FutureExt as _;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
     Bound, Direction, Filter, ReadError, Reader, Segment, Windows,
-    statement::{decode, statement},
+    statement::{Statement, decode, statement},
+    windows::gather,
 };
 use crate::log::{Position, Recorded};
 
-/// How many parts of the log are asked at once for what each has to look up.
-const AT_ONCE: usize = 2;
+/// Begins a question that goes by what is remembered, or by an index. The planner does not know what these leave out, and would
+/// rather walk along the positions; and what it is told to avoid seems so dear to it that it would compile the query first.
+const BEGIN_LOOKING_UP: &str =
+    "begin; set local enable_seqscan = off; set local enable_indexscan = off; set local jit = off";
 
 /// What a search has come to.
 #[derive(Clone, Debug)]
@@ -67,7 +70,6 @@ impl Reader {
                 if direction == Direction::Backward {
                     segments.reverse();
                 }
-                let mut events = Vec::new();
                 let mut questions = Questions {
                     segments: segments.into_iter(),
                     of: None,
@@ -77,20 +79,10 @@ impl Reader {
                     windows: Windows::new(filter.within(bound)),
                     stopped: None,
                 };
-                // What is looked up is mostly not there: another part is asked meanwhile.
-                let at_once = if filter.is_looked_up() { AT_ONCE } else { 1 };
-                let mut answers = stream::iter(&mut questions)
-                    .map(|(sql, window)| self.in_window(sql, filter, window, limit))
-                    .buffered(at_once);
-                while let Some(found) = answers.next().await {
-                    events.extend(found?);
-                    if events.len() >= limit {
-                        events.truncate(limit);
-                        return Ok(Found { events, stopped: None });
-                    }
-                }
-                drop(answers);
-                Ok(Found { events, stopped: questions.stopped })
+                let ask = |(statement, window)| self.in_window(statement, filter, window, limit);
+                let events = gather(&mut questions, ask, limit).await?;
+                let stopped = questions.stopped.filter(|_| events.len() < limit);
+                Ok(Found { events, stopped })
             }
             .boxed()
         })
@@ -100,33 +92,25 @@ impl Reader {
     /// What a segment's query finds after one position up to another.
     async fn in_window(
         &self,
-        sql: Arc<str>,
+        statement: Statement,
         filter: &Filter,
         (after, up_to): (i64, i64),
         limit: usize,
     ) -> Result<Vec<Recorded>, ReadError> {
-        let (nouns, kinds): (Vec<&str>, Vec<&str>) =
-            filter.kinds.iter().map(String::as_str).partition(|kind| !kind.contains('.'));
-        let query = sqlx::query(AssertSqlSafe(sql))
+        let query = sqlx::query(AssertSqlSafe(statement.sql))
             .bind(after)
             .bind(up_to)
             .bind(limit as i64)
             .bind(filter.app.flatten().map(Uuid::from))
-            .bind(kinds)
-            .bind(nouns)
+            .bind(filter.all_kinds().collect::<Vec<_>>())
             .bind(&filter.subject)
             .bind(&filter.actor)
             .bind(filter.root)
             .bind(filter.since)
-            .bind(filter.until);
-        let rows = if filter.is_looked_up() {
-            let mut transaction = self.pool().begin().await?;
-            // The planner does not know what the lookup leaves out, and would rather walk along the positions. What it is told
-            // to avoid seems so dear to it that it would compile the query first.
-            let settings =
-                "select set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true),
-                set_config('jit', 'off', true)";
-            sqlx::query(settings).execute(&mut *transaction).await?;
+            .bind(filter.until)
+            .bind(filter.actor.as_deref().map(|actor| serde_json::Value::from(actor).to_string()));
+        let rows = if statement.is_looked_up {
+            let mut transaction = self.pool().begin_with(BEGIN_LOOKING_UP).await?;
             let rows = query.fetch_all(&mut *transaction).await?;
             transaction.rollback().await?;
             rows
@@ -141,7 +125,7 @@ impl Reader {
 struct Questions<'a> {
     segments: vec::IntoIter<Segment>,
     /// The segment that is being asked: how, and what is left of it.
-    of: Option<(Arc<str>, (i64, i64))>,
+    of: Option<(Statement, (i64, i64))>,
     range: (Position, Position),
     filter: &'a Filter,
     direction: Direction,
@@ -151,26 +135,31 @@ struct Questions<'a> {
 }
 
 impl Iterator for Questions<'_> {
-    type Item = (Arc<str>, (i64, i64));
+    type Item = (Statement, (i64, i64));
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.stopped.is_some() {
             return None;
         }
         loop {
-            if let Some((sql, left)) = &mut self.of {
+            if let Some((statement, left)) = &mut self.of {
                 if left.0 < left.1 && self.windows.are_over() {
                     self.stopped = Some(self.direction.place(*left));
                     return None;
                 }
-                if let Some(window) = self.windows.next(left, self.direction) {
-                    return Some((Arc::clone(sql), window));
+                let window = if statement.is_indexed {
+                    self.windows.rest(left)
+                } else {
+                    self.windows.next(left, self.direction)
+                };
+                if let Some(window) = window {
+                    return Some((statement.clone(), window));
                 }
             }
             let segment = self.segments.next()?;
             let (after, up_to) = self.range;
             self.of =
-                statement(&segment, self.filter, self.direction).map(|sql| (sql.into(), segment.between(after, up_to)));
+                statement(&segment, self.filter, self.direction).map(|asked| (asked, segment.between(after, up_to)));
         }
     }
 }

@@ -11,49 +11,134 @@ use crate::{
     log::{NewEvent, Position, Recorded},
 };
 
-/// One segment's query. Only names made of a class and a number go into the text; every value is a parameter, used or not.
-pub(super) fn statement(segment: &Segment, filter: &Filter, direction: Direction) -> Option<String> {
-    let mut wanted = String::from("($3::bigint is not null)");
-    wanted += match filter.app {
-        None => " and ($4::uuid is null)",
-        Some(None) => " and app_id is null and ($4::uuid is null)",
-        Some(Some(_)) => " and app_id = $4",
-    };
-    wanted += if filter.kinds.is_empty() {
-        " and ($5::text[] is not null and $6::text[] is not null)"
-    } else {
-        " and (kind = any ($5) or split_part(kind, '.', 1) = any ($6))"
-    };
-    // In the words of the lookup, and only if they are asked for: an `or` would keep it from being used.
-    let mut asked = |is_asked: bool, by: &str, unused: &str| wanted += if is_asked { by } else { unused };
-    asked(filter.subject.is_some(), " and subject collate \"C\" = $7", " and ($7::text is null)");
-    asked(filter.actor.is_some(), " and actor ->> 'id' = $8", " and ($8::text is null)");
-    asked(filter.root.is_some(), " and root = $9", " and ($9::uuid is null)");
-    wanted += " and ($10::timestamptz is null or at >= $10) and ($11::timestamptz is null or at < $11)";
+/// What a segment is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Statement {
+    /// Only names made of a class and a number go into the text; every value is a parameter, used or not.
+    pub sql: Arc<str>,
+    /// Whether it is to go by what leaves remember, or by the indexes that they have.
+    pub is_looked_up: bool,
+    /// Whether all of it goes by indexes: what does not match costs next to nothing, however much it is.
+    pub is_indexed: bool,
+}
+
+/// One segment's query; none if nothing in it can match.
+pub(super) fn statement(segment: &Segment, filter: &Filter, direction: Direction) -> Option<Statement> {
+    let wanted = wanted(filter);
     let order = match direction {
         Direction::Forward => "asc",
         Direction::Backward => "desc",
     };
+    let by_index = ByIndex::of(filter);
+    let (mut is_looked_up, mut is_indexed) = (false, true);
     let leaves: Vec<String> = Class::ALL
         .iter()
         .filter(|class| segment.classes.iter().any(|present| present == class.as_str()))
         .filter(|class| filter.may_be_of(**class))
         .map(|class| {
-            // A sum is in the lookup, and in no other index.
-            let place = if filter.is_looked_up() && segment.has_lookup(*class) { "(position + 0)" } else { "position" };
-            // The limit inside lets each leaf stop early.
-            format!(
-                "(select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root, depth
-                from log.{class}_{low} where {place} > $1 and {place} <= $2 and {wanted} order by position {order} limit $3)",
-                low = segment.low
-            )
+            let leaf = |wanted: &str, place: &str| {
+                // The limit inside lets each leaf stop early.
+                format!(
+                    "select position, id, at, app_id, kind, subject, data::text as data, actor::text as actor, cause, root,
+                        depth
+                    from log.{class}_{low} where {wanted} and {place} > $1 and {place} <= $2
+                    order by position {order} limit $3",
+                    low = segment.low
+                )
+            };
+            // A sum is in no index of positions alone.
+            const SUM: &str = "(position + 0)";
+            match &by_index {
+                Some(by_index) if segment.is_indexed(*class) => {
+                    is_looked_up = true;
+                    // One bucket after the other, in the order of the list: it stops when there are enough.
+                    format!(
+                        "(select found.* from generate_series({buckets}) bucket, lateral ({leaf}) found limit $3)",
+                        buckets = by_index.buckets(direction),
+                        leaf = leaf(&format!("{} and {wanted}", by_index.condition), SUM)
+                    )
+                }
+                _ => {
+                    is_indexed = false;
+                    let has_lookup = filter.is_looked_up() && segment.has_lookup(*class);
+                    is_looked_up |= has_lookup;
+                    format!("({})", leaf(&wanted, if has_lookup { SUM } else { "position" }))
+                }
+            }
         })
         .collect();
     if leaves.is_empty() {
         return None;
     }
     // Wrapped, for a single leaf in parentheses takes no second `order by`.
-    Some(format!("select * from ({}) found order by position {order} limit $3", leaves.join(" union all ")))
+    let sql = format!("select * from ({}) found order by position {order} limit $3", leaves.join(" union all "));
+    Some(Statement { sql: sql.into(), is_looked_up, is_indexed })
+}
+
+/// What must hold of an event.
+fn wanted(filter: &Filter) -> String {
+    let mut wanted = String::from("($3::bigint is not null)");
+    wanted += match filter.app {
+        None => " and ($4::uuid is null)",
+        Some(None) => " and app_id is null and ($4::uuid is null)",
+        Some(Some(_)) => " and app_id = $4",
+    };
+    // In the words of the lookup, and only if they are asked for: an `or` would keep it from being used.
+    let mut asked = |is_asked: bool, by: &str, unused: &str| wanted += if is_asked { by } else { unused };
+    asked(!filter.kinds.is_empty(), " and kind = any ($5)", " and ($5::text[] is not null)");
+    asked(filter.subject.is_some(), " and subject collate \"C\" = $6", " and ($6::text is null)");
+    // To look for the text first spares reading nearly every actor as JSON.
+    let by_actor = " and case when position($11 in actor::text) > 0 then actor ->> 'id' = $7 end";
+    asked(filter.actor.is_some(), by_actor, " and ($7::text is null and $11::text is null)");
+    asked(filter.root.is_some(), " and root = $8", " and ($8::uuid is null)");
+    wanted += " and ($9::timestamptz is null or at >= $9) and ($10::timestamptz is null or at < $10)";
+    wanted
+}
+
+/// How an index of a closed leaf finds what matches in a bucket.
+struct ByIndex {
+    condition: String,
+    /// A bucket has two to the power of this many positions.
+    bits: u8,
+}
+
+impl ByIndex {
+    /// None if no index knows of what is asked for.
+    fn of(filter: &Filter) -> Option<Self> {
+        let by_name = |condition: &str| {
+            Some(Self { condition: format!("{condition} and (position >> 16)::int = bucket"), bits: 16 })
+        };
+        if filter.subject.is_some() {
+            return by_name("hashtext(subject) = hashtext($6)");
+        }
+        if filter.root.is_some() {
+            return by_name("uuid_hash(root) = uuid_hash($8)");
+        }
+        // Who acts does so in one app, mostly: to look for the app as well would take longer.
+        let all = match filter.app {
+            _ if filter.actor.is_some() => "hashtextextended($7, bucket)",
+            None => "",
+            Some(None) => "uuid_hash_extended('00000000-0000-0000-0000-000000000000', bucket)",
+            Some(Some(_)) => "uuid_hash_extended($4, bucket)",
+        };
+        let kinds: Vec<String> =
+            (1..=filter.all_kinds().count()).map(|n| format!("hashtextextended(($5::text[])[{n}], bucket)")).collect();
+        let conditions: Vec<String> = [("@>", all), ("&&", &kinds.join(", "))]
+            .into_iter()
+            .filter(|(_, keys)| !keys.is_empty())
+            .map(|(operator, keys)| format!("log.keys(position >> 14, app_id, kind, actor) {operator} array[{keys}]"))
+            .collect();
+        (!conditions.is_empty()).then(|| Self { condition: conditions.join(" and "), bits: 14 })
+    }
+
+    /// From which bucket to which, in the order of a list.
+    fn buckets(&self, direction: Direction) -> String {
+        let (first, last) = (format!("(($1 + 1) >> {})::int", self.bits), format!("($2 >> {})::int", self.bits));
+        match direction {
+            Direction::Forward => format!("{first}, {last}"),
+            Direction::Backward => format!("{last}, {first}, -1"),
+        }
+    }
 }
 
 /// An event as it is stored, with the columns in the order in which all queries name them: by number, for millions are read at

@@ -1,6 +1,6 @@
 //! From a time to a place in the log, and from an id, which says when it was made.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::PoisonError};
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -26,12 +26,12 @@ const COMMITTED_WITHIN: TimeDelta = TimeDelta::minutes(10);
 impl Reader {
     /// Two places close to each other: what lies up to the first happened before a time, what lies after the second did not.
     ///
-    /// Times never go backwards along the log, so halving finds them.
+    /// Times never go backwards along the log, so halving finds them: among the segments, whose beginnings are remembered, and in one.
     ///
     /// # Errors
     /// When the database cannot be asked, or an event is not of this version's catalogue.
     pub async fn around(&self, time: DateTime<Utc>, head: Position) -> Result<(Position, Position), ReadError> {
-        let (mut before, mut after) = (0, head.0);
+        let (mut before, mut after) = self.segment_of(time, head).await?;
         while after - before > NEAR_ENOUGH {
             let middle = before + (after - before) / 2;
             let next = self.list(&Filter::default(), Direction::Forward, Position(middle), head, 1).await?.pop();
@@ -41,6 +41,40 @@ impl Reader {
             }
         }
         Ok((Position(before), Position(after)))
+    }
+
+    /// Between which places is what happened at a time, as far as the beginnings of segments tell.
+    async fn segment_of(&self, time: DateTime<Utc>, head: Position) -> Result<(i64, i64), ReadError> {
+        let (mut before, mut after) = (0, head.0);
+        let mut segments = &*self.segments_between(Position::ZERO, head).await?;
+        while !segments.is_empty() {
+            let middle = segments.len() / 2;
+            let first = segments[middle].low;
+            match self.begun(first, head).await? {
+                Some(at) if at < time => {
+                    before = first;
+                    segments = &segments[middle + 1..];
+                }
+                _ => {
+                    after = first;
+                    segments = &segments[..middle];
+                }
+            }
+        }
+        Ok((before, after))
+    }
+
+    /// When the first event at a place or behind it happened. Of a segment's first place that stays so: it is remembered.
+    async fn begun(&self, first: i64, head: Position) -> Result<Option<DateTime<Utc>>, ReadError> {
+        let known = self.begun.read().unwrap_or_else(PoisonError::into_inner).get(&first).copied();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let next = self.list(&Filter::default(), Direction::Forward, Position(first - 1), head, 1).await?.pop();
+        if let Some(next) = &next {
+            self.begun.write().unwrap_or_else(PoisonError::into_inner).insert(first, next.at);
+        }
+        Ok(next.map(|next| next.at))
     }
 
     /// The last event that had happened at a time, as far as there is one up to a head.

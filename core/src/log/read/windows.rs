@@ -6,10 +6,15 @@
 
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt as _, stream};
+
 use super::Direction;
 
 /// How long one question may take, about.
 const QUESTION: Duration = Duration::from_millis(200);
+
+/// How many questions are asked at once, when the first had not enough to tell.
+const AT_ONCE: usize = 2;
 
 /// How much more is asked at once than before, at most.
 const GROWTH: u32 = 8;
@@ -46,7 +51,8 @@ pub struct Windows {
     bound: Bound,
     size: i64,
     began: Instant,
-    /// When the last part was asked for, and how large it is.
+    has_asked: bool,
+    /// When the last part was asked for, and how large it is, if that is why it took so long.
     asked: Option<(Instant, i64)>,
 }
 
@@ -54,7 +60,7 @@ impl Windows {
     /// Those of a search that begins now.
     #[must_use]
     pub fn new(bound: Bound) -> Self {
-        Self { bound, size: bound.first, began: Instant::now(), asked: None }
+        Self { bound, size: bound.first, began: Instant::now(), has_asked: false, asked: None }
     }
 
     /// Takes the next part off what is left: after one position up to another. None when nothing is left of it.
@@ -74,14 +80,27 @@ impl Windows {
             Direction::Forward => left.0 = window.1,
             Direction::Backward => left.1 = window.0,
         }
+        self.has_asked = true;
         self.asked = Some((Instant::now(), window.1 - window.0));
         Some(window)
+    }
+
+    /// Takes all that is left, of which nothing is learnt: an index finds what there is. None when nothing is left.
+    pub fn rest(&mut self, left: &mut (i64, i64)) -> Option<(i64, i64)> {
+        let (after, up_to) = *left;
+        if after >= up_to {
+            return None;
+        }
+        left.0 = up_to;
+        self.has_asked = true;
+        self.asked = None;
+        Some((after, up_to))
     }
 
     /// Whether it has taken as long as it may. It has not before anything was asked: so whoever goes on gets on.
     #[must_use]
     pub fn are_over(&self) -> bool {
-        self.asked.is_some() && self.began.elapsed() >= self.bound.within
+        self.has_asked && self.began.elapsed() >= self.bound.within
     }
 
     /// How many places the next question is about, after one about so many took so long.
@@ -94,6 +113,28 @@ impl Windows {
         };
         size.clamp(1, self.bound.most)
     }
+}
+
+/// The first so many of what the answers to questions have, in their order. The first question, which is often enough, is waited for
+/// before others are asked.
+///
+/// # Errors
+/// The first that an answer is.
+pub async fn gather<Q, T, E, F: Future<Output = Result<Vec<T>, E>>>(
+    questions: &mut impl Iterator<Item = Q>,
+    ask: impl Fn(Q) -> F,
+    limit: usize,
+) -> Result<Vec<T>, E> {
+    let Some(first) = questions.next() else { return Ok(Vec::new()) };
+    let mut gathered = ask(first).await?;
+    let mut answers = stream::iter(questions).map(ask).buffered(AT_ONCE);
+    while gathered.len() < limit
+        && let Some(answer) = answers.next().await
+    {
+        gathered.extend(answer?);
+    }
+    gathered.truncate(limit);
+    Ok(gathered)
 }
 
 #[cfg(test)]

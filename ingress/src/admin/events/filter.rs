@@ -53,6 +53,7 @@ impl ListParams {
             root: self.root.map(|Chain(root)| root.uuid()),
             since: self.since,
             until: self.until,
+            ..Filter::default()
         })
     }
 
@@ -77,8 +78,7 @@ impl StreamParams {
             subject: text("subject", self.subject.as_deref())?,
             actor: text("actor", self.actor.as_deref())?,
             root: self.root.map(|Chain(root)| root.uuid()),
-            since: None,
-            until: None,
+            ..Filter::default()
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Lists of runs.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, vec};
 
 use chrono::{DateTime, Utc};
 use picloud_core::{
@@ -8,7 +8,7 @@ use picloud_core::{
     id::{AppId, InvocationId, OutboxId, RequestId, RouteId, ScriptId, TriggerId, VersionId},
     log::{
         Position,
-        read::{Bound, Direction, Windows},
+        read::{Bound, Direction, Windows, gather},
     },
     run::InvocationType,
 };
@@ -16,7 +16,7 @@ use sqlx::{PgPool, Postgres, QueryBuilder, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    counts::{Way, stretches},
+    counts::{Stretch, Way, stretches},
     fold::slowness,
     rows::{origin, word},
 };
@@ -212,21 +212,61 @@ async fn running(pool: &PgPool, filter: &Filter, page: Page) -> Result<Vec<Invoc
 
 /// The first runs that match and have ended, a part of a stretch of the log after the other.
 async fn all_ended(pool: &PgPool, filter: &Filter, page: Page, bound: Bound) -> Result<Found, sqlx::Error> {
-    let mut runs = Vec::new();
-    let mut windows = Windows::new(if filter.is_selective() { bound } else { bound.at_once() });
-    for stretch in stretches(pool, filter, page).await? {
-        let mut left = (stretch.first - 1, stretch.last);
-        while runs.len() < page.limit {
-            if left.0 < left.1 && windows.are_over() {
-                return Ok(Found { runs, stopped: Some(page.direction.place(left)) });
+    // Runs begin at a third of all places or so.
+    let bound = Bound { most: bound.most.saturating_mul(2), ..bound };
+    let mut parts = Parts {
+        stretches: stretches(pool, filter, page).await?.into_iter(),
+        of: None,
+        windows: Windows::new(if filter.is_selective() { bound } else { bound.at_once() }),
+        direction: page.direction,
+        stopped: None,
+    };
+    let ask = |((after, up_to), way)| {
+        let part = Page { after: Position(after), up_to: Position(up_to), ..page };
+        async move { ended(pool, filter, part, way).await }
+    };
+    let runs = gather(&mut parts, ask, page.limit).await?;
+    let stopped = parts.stopped.filter(|_| runs.len() < page.limit);
+    Ok(Found { runs, stopped })
+}
+
+/// What is asked for, one part of a stretch of the log after the other, until the time is up.
+struct Parts {
+    stretches: vec::IntoIter<Stretch>,
+    /// The stretch that is being asked for, and what is left of it.
+    of: Option<(Way, (i64, i64))>,
+    windows: Windows,
+    direction: Direction,
+    /// Where the time was up.
+    stopped: Option<Position>,
+}
+
+impl Iterator for Parts {
+    type Item = ((i64, i64), Way);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        loop {
+            if let Some((way, left)) = &mut self.of {
+                if left.0 < left.1 && self.windows.are_over() {
+                    self.stopped = Some(self.direction.place(*left));
+                    return None;
+                }
+                let window = match way {
+                    // So few are looked up that it is chosen rather than looking at them in order.
+                    Way::ByKeys => self.windows.rest(left),
+                    Way::InOrder => self.windows.next(left, self.direction),
+                };
+                if let Some(window) = window {
+                    return Some((window, *way));
+                }
             }
-            let Some((after, up_to)) = windows.next(&mut left, page.direction) else { break };
-            let limit = page.limit - runs.len();
-            let part = Page { after: Position(after), up_to: Position(up_to), limit, ..page };
-            runs.extend(ended(pool, filter, part, stretch.way).await?);
+            let stretch = self.stretches.next()?;
+            self.of = Some((stretch.way, (stretch.first - 1, stretch.last)));
         }
     }
-    Ok(Found { runs, stopped: None })
 }
 
 /// The first runs of a part of the log that match and have ended.

@@ -9,7 +9,7 @@ mod list;
 mod rows;
 
 use futures::{FutureExt as _, future::BoxFuture};
-use picloud_core::log::Recorded;
+use picloud_core::{event::Class, log::Recorded};
 use sqlx::PgConnection;
 
 pub(super) use self::rows::word;
@@ -46,6 +46,10 @@ impl View for Invocations {
 
     fn tables(&self) -> &'static [&'static str] {
         &["running", "invocation", "invocation_count"]
+    }
+
+    fn classes(&self) -> &'static [Class] {
+        &[Class::Config, Class::Run]
     }
 
     fn load<'a>(

@@ -105,6 +105,10 @@ impl View for Metrics {
         &["run_minute", "outbox_minute", "outbox_depth"]
     }
 
+    fn classes(&self) -> &'static [Class] {
+        &[Class::Config, Class::Run]
+    }
+
     fn load<'a>(
         &'a mut self,
         connection: &'a mut PgConnection,
