@@ -24,6 +24,26 @@ struct Leaf {
     has_indexes: bool,
 }
 
+/// What is to be done for a leaf.
+enum Chore {
+    Summarize,
+    MakeIndexes,
+    /// It has indexes.
+    DropLookup,
+}
+
+impl Leaf {
+    const fn chore(&self) -> Option<Chore> {
+        match (self.is_closed, self.has_lookup, self.has_indexes) {
+            (false, true, _) => Some(Chore::Summarize),
+            (true, _, false) => Some(Chore::MakeIndexes),
+            (true, true, true) => Some(Chore::DropLookup),
+            // An open one from before there were lookups gets its indexes when it is closed.
+            (false, false, _) | (true, false, true) => None,
+        }
+    }
+}
+
 /// Summarizes what was appended, or makes what one closed leaf lacks. Whether there is more to do.
 ///
 /// # Errors
@@ -45,22 +65,23 @@ pub async fn keep(connection: &mut PgConnection, head: Position) -> Result<bool,
     .fetch_all(&mut *connection)
     .await?;
     for leaf in &leaves {
-        let is_open = !leaf.is_closed && leaf.has_lookup;
-        if !is_open && (!leaf.is_closed || leaf.has_indexes && !leaf.has_lookup) {
-            continue;
-        }
+        let Some(chore) = leaf.chore() else { continue };
         let Some(mut transaction) = begin(connection).await? else { return Ok(false) };
-        let done = if is_open {
-            sqlx::query_scalar!(r#"select log.summarize($1, $2) as "done!""#, leaf.name, MOST_RANGES)
-                .fetch_one(&mut *transaction)
-                .await
-        } else if leaf.has_indexes {
-            let drop = format!("drop index log.{}_lookup", leaf.name);
-            sqlx::query(AssertSqlSafe(drop)).execute(&mut *transaction).await.map(|_| 0)
-        } else {
-            // Nobody appends to it, so nobody waits while they are made.
-            let made = sqlx::query!("select log.make_indexes($1)", leaf.name).fetch_one(&mut *transaction).await;
-            made.map(|_| MOST_RANGES)
+        let done = match chore {
+            Chore::Summarize => {
+                sqlx::query_scalar!(r#"select log.summarize($1, $2) as "done!""#, leaf.name, MOST_RANGES)
+                    .fetch_one(&mut *transaction)
+                    .await
+            }
+            // Nobody appends to it, so nobody waits meanwhile.
+            Chore::MakeIndexes => {
+                let made = sqlx::query!("select log.make_indexes($1)", leaf.name).fetch_one(&mut *transaction).await;
+                made.map(|_| MOST_RANGES)
+            }
+            Chore::DropLookup => {
+                let drop = format!("drop index log.{}_lookup", leaf.name);
+                sqlx::query(AssertSqlSafe(drop)).execute(&mut *transaction).await.map(|_| 0)
+            }
         };
         match done {
             Ok(done) => {

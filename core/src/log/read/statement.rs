@@ -126,9 +126,9 @@ impl ByIndex {
         let conditions: Vec<String> = [("@>", all), ("&&", &kinds.join(", "))]
             .into_iter()
             .filter(|(_, keys)| !keys.is_empty())
-            .map(|(operator, keys)| format!("log.keys(position >> 14, app_id, kind, actor) {operator} array[{keys}]"))
+            .map(|(operator, keys)| format!("log.keys(position >> 15, app_id, kind, actor) {operator} array[{keys}]"))
             .collect();
-        (!conditions.is_empty()).then(|| Self { condition: conditions.join(" and "), bits: 14 })
+        (!conditions.is_empty()).then(|| Self { condition: conditions.join(" and "), bits: 15 })
     }
 
     /// From which bucket to which, in the order of a list.

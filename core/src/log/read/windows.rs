@@ -72,9 +72,10 @@ impl Windows {
         if let Some((asked, places)) = self.asked {
             self.size = self.sized(places, asked.elapsed());
         }
+        let size = self.next_size(up_to - after);
         let window = match direction {
-            Direction::Forward => (after, after.saturating_add(self.size).min(up_to)),
-            Direction::Backward => (up_to.saturating_sub(self.size).max(after), up_to),
+            Direction::Forward => (after, after.saturating_add(size).min(up_to)),
+            Direction::Backward => (up_to.saturating_sub(size).max(after), up_to),
         };
         match direction {
             Direction::Forward => left.0 = window.1,
@@ -83,6 +84,18 @@ impl Windows {
         self.has_asked = true;
         self.asked = Some((Instant::now(), window.1 - window.0));
         Some(window)
+    }
+
+    /// How many places of those that are left are asked about next. The last two questions are asked at once, so they are about
+    /// as many, unless that is far more than they should be.
+    fn next_size(&self, left: i64) -> i64 {
+        let stretched = self.size.saturating_add(self.size / 2).min(self.bound.most);
+        match left {
+            _ if self.asked.is_none() => self.size,
+            left if left <= stretched => left,
+            left if left / 2 < stretched => left / 2 + 1,
+            _ => self.size,
+        }
     }
 
     /// Takes all that is left, of which nothing is learnt: an index finds what there is. None when nothing is left.
@@ -139,6 +152,8 @@ pub async fn gather<Q, T, E, F: Future<Output = Result<Vec<T>, E>>>(
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
 
     const ALL: (i64, i64) = (10, 10_000_000);
@@ -174,6 +189,25 @@ mod tests {
         let large = Windows { size: 20_000, ..Windows::new(bound) };
         assert_eq!(large.sized(20_000, Duration::from_millis(1)), 50_000);
         assert_eq!(Windows::new(Bound::NONE).sized(1_000_000, Duration::from_secs(20)), 10_000);
+    }
+
+    #[test]
+    fn the_last_two_parts_are_as_large() {
+        let bound = Bound { within: Duration::MAX, first: 1_000, most: 9_000 };
+        // As if the one before had taken as long as it should.
+        let after_one = || (Instant::now() - QUESTION, 8_000);
+        let sizes = |places| -> Vec<i64> {
+            let (mut windows, mut left) = (Windows::new(bound), (0, places));
+            iter::from_fn(|| {
+                windows.asked = Some(after_one());
+                windows.next(&mut left, Direction::Backward).map(|(after, up_to)| up_to - after)
+            })
+            .collect()
+        };
+        assert_eq!(sizes(8_500), [8_500]);
+        assert_eq!(sizes(12_000), [6_001, 5_999]);
+        let three = sizes(25_000);
+        assert!(three.len() == 3 && (three[1] - three[2]).abs() <= 2, "{three:?}");
     }
 
     #[test]
