@@ -135,11 +135,12 @@ async fn a_things_history_and_runs_with_words_are_searched_as_far_as_there_is_ti
     let runs = "/api/v1/admin/apps/shop/invocations";
     let whole = pages(&world.owner, &format!("{runs}?q=order")).await;
     assert_eq!((whole.len(), joined(&whole, "id").len()), (1, 8));
-    for query in ["q=order".to_owned(), format!("script={script}&q=order")] {
-        let searched = pages(&impatient, &format!("{runs}?{query}")).await;
-        assert_they_say_how_far(&searched, false);
-        assert_eq!(joined(&searched, "id"), joined(&whole, "id"), "{query}");
-    }
+    let searched = pages(&impatient, &format!("{runs}?q=order")).await;
+    assert_they_say_how_far(&searched, false);
+    assert_eq!(joined(&searched, "id"), joined(&whole, "id"));
+    // Of a script that hardly ever runs, all runs are looked up at once.
+    let looked_up = pages(&impatient, &format!("{runs}?script={script}&q=order")).await;
+    assert_eq!((looked_up.len(), joined(&looked_up, "id")), (1, joined(&whole, "id")));
     let counted = impatient.get(&format!("{runs}/count?q=order")).await.is(200);
     assert_eq!(counted["is_exact"], false, "{counted}");
     let counted = world.owner.get(&format!("{runs}/count?q=order")).await.is(200);
