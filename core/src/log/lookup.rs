@@ -1,9 +1,9 @@
 //! By what events are found in leaves of the log, made off the hot path.
 //!
-//! An append does nothing for it. To an open leaf belongs a lookup: for each range of pages, which subjects and roots are
-//! certainly not in it. What is appended lies behind all that is summarized, and is read until it is, too. A closed leaf gets
-//! indexes instead, which know exactly where a subject, a root, an app, a kind or an actor is. So nothing is ever wrong, only
-//! late; and a leaf that has neither is answered right, only slowly.
+//! An append does next to nothing for it. To an open leaf belongs a lookup: for each range of pages, which subjects, roots
+//! and actors are certainly not in it. What is appended lies behind all that is summarized, and is read until it is, too. A
+//! closed leaf gets indexes instead, which know exactly where a subject, a root, an app, a kind or an actor is. So nothing is
+//! ever wrong, only late; and a leaf that has neither is answered right, only slowly.
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 
@@ -69,24 +69,24 @@ pub async fn keep(connection: &mut PgConnection, head: Position) -> Result<bool,
         let Some(mut transaction) = begin(connection).await? else { return Ok(false) };
         let done = match chore {
             Chore::Summarize => {
-                sqlx::query_scalar!(r#"select log.summarize($1, $2) as "done!""#, leaf.name, MOST_RANGES)
-                    .fetch_one(&mut *transaction)
-                    .await
+                let done = sqlx::query_scalar!(r#"select log.summarize($1, $2) as "done!""#, leaf.name, MOST_RANGES)
+                    .fetch_one(&mut *transaction);
+                done.await.map(|done| done >= MOST_RANGES)
             }
             // Nobody appends to it, so nobody waits meanwhile.
             Chore::MakeIndexes => {
-                let made = sqlx::query!("select log.make_indexes($1)", leaf.name).fetch_one(&mut *transaction).await;
-                made.map(|_| MOST_RANGES)
+                let made = sqlx::query!("select log.make_indexes($1)", leaf.name).fetch_one(&mut *transaction);
+                made.await.map(|_| true)
             }
             Chore::DropLookup => {
                 let drop = format!("drop index log.{}_lookup", leaf.name);
-                sqlx::query(AssertSqlSafe(drop)).execute(&mut *transaction).await.map(|_| 0)
+                sqlx::query(AssertSqlSafe(drop)).execute(&mut *transaction).await.map(|_| false)
             }
         };
         match done {
-            Ok(done) => {
+            Ok(has_more) => {
                 transaction.commit().await?;
-                if done >= MOST_RANGES {
+                if has_more {
                     return Ok(true);
                 }
             }

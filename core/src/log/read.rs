@@ -1,8 +1,8 @@
 //! Finding events in the log.
 //!
 //! The log has many leaves and most questions concern few of them: a plan over the parent would have to open every one, so
-//! queries here name the leaves of the segments they need. Closed leaves have indexes, the open one remembers which subjects
-//! and roots it has ([`super::lookup`]); what neither knows is read from end to end. So a page of a list is
+//! queries here name the leaves of the segments they need. Closed leaves have indexes, the open one remembers which subjects,
+//! roots and actors it has ([`super::lookup`]); what neither knows is read from end to end. So a page of a list is
 //! searched for as long as someone may wait ([`Reader::search`]), the rest is for who must have all.
 
 pub mod entries;
@@ -78,19 +78,25 @@ struct Segment {
     low: i64,
     high: i64,
     classes: Vec<String>,
-    /// The classes whose leaves have a lookup.
+    /// The classes whose leaves have a lookup,
     lookups: Vec<String>,
+    /// and of these the ones that know of actors: older ones do not.
+    actors: Vec<String>,
     /// The classes whose leaves have indexes.
     indexes: Vec<String>,
 }
 
 impl Segment {
     fn has_lookup(&self, class: Class) -> bool {
-        self.lookups.iter().any(|with| with == class.as_str())
+        has(&self.lookups, class)
+    }
+
+    fn looks_up_actors(&self, class: Class) -> bool {
+        has(&self.actors, class)
     }
 
     fn is_indexed(&self, class: Class) -> bool {
-        self.indexes.iter().any(|with| with == class.as_str())
+        has(&self.indexes, class)
     }
 }
 
@@ -212,6 +218,10 @@ impl Reader {
                 where to_regclass(format('log.%I', format('%s_%s_lookup', class, low))) is not null
             ) as "lookups!", array(
                 select class from unnest(classes) as class
+                join pg_class lookup on lookup.oid = to_regclass(format('log.%I', format('%s_%s_lookup', class, low)))
+                where lookup.relnatts > 3
+            ) as "actors!", array(
+                select class from unnest(classes) as class
                 where to_regclass(format('log.%I', format('%s_%s_by_keys', class, low))) is not null
             ) as "indexes!"
             from log.segments order by low"#
@@ -222,6 +232,10 @@ impl Reader {
         *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&segments);
         Ok(segments)
     }
+}
+
+fn has(classes: &[String], class: Class) -> bool {
+    classes.iter().any(|with| with == class.as_str())
 }
 
 fn is_undefined_table(error: &sqlx::Error) -> bool {

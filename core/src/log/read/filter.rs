@@ -50,8 +50,8 @@ impl Filter {
             && self.until.is_none_or(|until| recorded.at < until)
     }
 
-    /// Whether leaves remember where what is asked for certainly is not.
-    pub(super) const fn is_looked_up(&self) -> bool {
+    /// Whether it is about one thing or one chain: leaves remember where these certainly are not.
+    pub(super) const fn is_by_name(&self) -> bool {
         self.subject.is_some() || self.root.is_some()
     }
 
@@ -63,12 +63,12 @@ impl Filter {
             || self.actor.is_some()
             || self.since.is_some()
             || self.until.is_some()
-            || self.is_looked_up()
+            || self.is_by_name()
     }
 
     /// How it is searched for within a bound.
     pub(super) const fn within(&self, bound: Bound) -> Bound {
-        if self.is_looked_up() {
+        if self.is_by_name() {
             // What is left out costs next to nothing, however much it is.
             let first = if bound.first < LOOKED_UP { bound.first } else { LOOKED_UP };
             Bound { first, most: i64::MAX, ..bound }

@@ -60,7 +60,8 @@ pub(super) fn statement(segment: &Segment, filter: &Filter, direction: Direction
                 }
                 _ => {
                     is_indexed = false;
-                    let has_lookup = filter.is_looked_up() && segment.has_lookup(*class);
+                    let has_lookup = (filter.is_by_name() && segment.has_lookup(*class))
+                        || (filter.actor.is_some() && segment.looks_up_actors(*class));
                     is_looked_up |= has_lookup;
                     format!("({})", leaf(&wanted, if has_lookup { SUM } else { "position" }))
                 }
@@ -87,9 +88,7 @@ fn wanted(filter: &Filter) -> String {
     let mut asked = |is_asked: bool, by: &str, unused: &str| wanted += if is_asked { by } else { unused };
     asked(!filter.kinds.is_empty(), " and kind = any ($5)", " and ($5::text[] is not null)");
     asked(filter.subject.is_some(), " and subject collate \"C\" = $6", " and ($6::text is null)");
-    // To look for the text first spares reading nearly every actor as JSON.
-    let by_actor = " and case when position($11 in actor::text) > 0 then actor ->> 'id' = $7 end";
-    asked(filter.actor.is_some(), by_actor, " and ($7::text is null and $11::text is null)");
+    asked(filter.actor.is_some(), " and log.actor_id(actor) collate \"C\" = $7", " and ($7::text is null)");
     asked(filter.root.is_some(), " and root = $8", " and ($8::uuid is null)");
     wanted += " and ($9::timestamptz is null or at >= $9) and ($10::timestamptz is null or at < $10)";
     wanted
