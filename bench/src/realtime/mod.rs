@@ -60,8 +60,11 @@ const STEADY: u64 = 100;
 /// Who floods publishes over so many connections: a publish is a durable commit, and fewer would mostly wait for the disk;
 const PUBLISHERS: usize = 64;
 
-/// and is at most so many deliveries ahead of who listens.
+/// and is at most so many deliveries ahead of who listens,
 const AHEAD: u64 = 100_000;
+
+/// and so many messages: half of what a service keeps for those who are slow.
+const AHEAD_MESSAGES: u64 = 4_096;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -180,7 +183,7 @@ async fn flooded(
     let before = crowd.messages();
     let began = Instant::now();
     let published = Arc::new(AtomicU64::new(0));
-    let ahead = (AHEAD / each).max(2);
+    let ahead = (AHEAD / each).clamp(2, AHEAD_MESSAGES);
     let mut publishers = JoinSet::new();
     for _ in 0..PUBLISHERS {
         let (crowd, published, topics) = (Arc::clone(crowd), Arc::clone(&published), topics.to_vec());

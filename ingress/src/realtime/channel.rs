@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use itertools::{Either, Itertools as _};
 use parking_lot::Mutex;
 use picloud_core::{
     id::{AppId, HistoryId},
@@ -70,6 +71,17 @@ impl Slot {
     fn is_for(&self, seq: Seq, frame: &Frame) -> bool {
         let is_new = if frame.is_broadcast { seq >= self.joined } else { frame.position > self.after };
         is_new && self.asked.wants(&frame.topic, frame.auth)
+    }
+
+    /// Frames from a number on, in their order: if it named all topics that it wants, of no others.
+    fn about<'a>(&'a self, ring: &'a Ring, from: Seq) -> impl Iterator<Item = (Seq, &'a Frame)> {
+        let (singles, has_patterns) = self.asked.singles();
+        if has_patterns {
+            return Either::Left(ring.after(from));
+        }
+        let named = singles.map(|topic| ring.of(topic, from)).kmerge_by(|(one, _), (other, _)| one < other);
+        // A topic may have been named twice.
+        Either::Right(named.dedup_by(|(one, _), (other, _)| one == other))
     }
 }
 
@@ -255,16 +267,17 @@ impl Place {
             return Taken::Lagged;
         }
         let (mut texts, mut last) = (Texts::default(), None);
-        slot.unseen = None;
-        for (seq, frame) in ring.after(unseen).filter(|(seq, frame)| slot.is_for(*seq, frame)) {
+        let mut rest = None;
+        for (seq, frame) in slot.about(ring, unseen).filter(|(seq, frame)| slot.is_for(*seq, frame)) {
             if !texts.push(&frame.text) {
-                slot.unseen = Some(seq);
+                rest = Some(seq);
                 break;
             }
             if !frame.is_broadcast {
                 last = Some(frame.position);
             }
         }
+        slot.unseen = rest;
         match texts.into_bytes() {
             Some(bytes) => Taken::Frames(bytes, last),
             None => {
@@ -332,5 +345,44 @@ impl Texts {
     /// All of them; none, when there was none.
     pub(super) fn into_bytes(self) -> Option<Bytes> {
         if self.more.is_empty() { self.first } else { Some(self.more.freeze()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use picloud_core::topic::Auth;
+    use proptest::{prelude::*, sample::select};
+
+    use super::{super::asked, *};
+
+    const CAPACITY: Capacity = Capacity { frames: 20, bytes: 1_000 };
+
+    fn slot(text: &str, after: i64, joined: Seq) -> Slot {
+        let asked = Arc::new(Asked::new(asked::topics(text).expect("topics"), None));
+        Slot { asked, unseen: None, after: Position(after), joined, ended: None, waker: None }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_subscriber_looks_at_is_all_that_is_for_it(
+            topics in prop::collection::vec((select(vec!["a", "a.b", "a.c", "d"]), any::<bool>()), 1..40),
+            asked in select(vec!["a", "d", "e", "a,d", "d,a,d", "a.*", "*", "d,a.*", "a.b,a.*"]),
+            after in 0..40_i64,
+            (joined, from) in (0..40_usize, 0..40_usize),
+        ) {
+            let mut ring = Ring::new(CAPACITY, Position(0));
+            let mut seqs = vec![ring.end()];
+            for (position, (topic, is_broadcast)) in topics.into_iter().enumerate() {
+                let (position, topic) = (Position(position as i64), topic.into());
+                let seq = ring.push(Frame { position, topic, auth: Auth::Public, is_broadcast, text: Bytes::new() });
+                seqs.push(seq.next());
+            }
+            let seq = |n: usize| seqs[n % seqs.len()];
+            let slot = slot(asked, after, seq(joined));
+            let wanted = |(at, frame): &(Seq, &Frame)| slot.is_for(*at, frame);
+            let looked_at: Vec<Seq> = slot.about(&ring, seq(from)).filter(wanted).map(|(at, _)| at).collect();
+            let all: Vec<Seq> = ring.after(seq(from)).filter(wanted).map(|(at, _)| at).collect();
+            prop_assert_eq!(looked_at, all);
+        }
     }
 }

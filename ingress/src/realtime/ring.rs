@@ -1,6 +1,9 @@
 //! What was published lately, ready to be sent: made once, whoever reads it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use picloud_core::{log::Position, topic::Auth};
@@ -40,6 +43,8 @@ impl Seq {
 pub(super) struct Ring {
     capacity: Capacity,
     frames: VecDeque<Frame>,
+    /// The numbers of each topic's frames: who listens to one of a thousand topics does not look through them all.
+    by_topic: HashMap<Arc<str>, VecDeque<Seq>>,
     first: Seq,
     bytes: usize,
     /// All after this is in it.
@@ -48,8 +53,8 @@ pub(super) struct Ring {
 
 impl Ring {
     /// Empty, from a position on.
-    pub(super) const fn new(capacity: Capacity, from: Position) -> Self {
-        Self { capacity, frames: VecDeque::new(), first: Seq(1 << 62), bytes: 0, from }
+    pub(super) fn new(capacity: Capacity, from: Position) -> Self {
+        Self { capacity, frames: VecDeque::new(), by_topic: HashMap::new(), first: Seq(1 << 62), bytes: 0, from }
     }
 
     /// All after this is in it.
@@ -79,12 +84,19 @@ impl Ring {
     pub(super) fn push(&mut self, frame: Frame) -> Seq {
         let seq = self.end();
         self.bytes += frame.text.len();
+        self.by_topic.entry(Arc::clone(&frame.topic)).or_default().push_back(seq);
         self.frames.push_back(frame);
         while self.frames.len() > self.capacity.frames || (self.bytes > self.capacity.bytes && self.frames.len() > 1) {
             let Some(oldest) = self.frames.pop_front() else { break };
             self.bytes -= oldest.text.len();
             self.first = self.first.next();
             self.from = self.from.max(oldest.position);
+            if let Entry::Occupied(mut of_topic) = self.by_topic.entry(oldest.topic) {
+                of_topic.get_mut().pop_front();
+                if of_topic.get().is_empty() {
+                    of_topic.remove();
+                }
+            }
         }
         seq
     }
@@ -94,6 +106,7 @@ impl Ring {
         for frame in frames.into_iter().rev() {
             self.bytes += frame.text.len();
             self.first.0 -= 1;
+            self.by_topic.entry(Arc::clone(&frame.topic)).or_default().push_front(self.first);
             self.frames.push_front(frame);
         }
         self.from = from;
@@ -103,6 +116,7 @@ impl Ring {
     pub(super) fn clear(&mut self, from: Position) {
         self.first = self.end();
         self.frames.clear();
+        self.by_topic.clear();
         self.bytes = 0;
         self.from = self.from.max(from);
     }
@@ -112,6 +126,13 @@ impl Ring {
         let skipped = usize::try_from(seq.0.saturating_sub(self.first.0)).unwrap_or(usize::MAX).min(self.frames.len());
         let first = self.first.0 + skipped as u64;
         self.frames.range(skipped..).zip(first..).map(|(frame, seq)| (Seq(seq), frame))
+    }
+
+    /// A topic's frames from a number on, in their order.
+    pub(super) fn of(&self, topic: &str, seq: Seq) -> impl Iterator<Item = (Seq, &Frame)> {
+        let of_topic = self.by_topic.get(topic);
+        let seqs = of_topic.map(|seqs| seqs.range(seqs.partition_point(|before| *before < seq)..));
+        seqs.into_iter().flatten().filter_map(|seq| Some((*seq, self.frames.get((seq.0 - self.first.0) as usize)?)))
     }
 
     /// The first frame after a position.
@@ -125,9 +146,13 @@ mod tests {
     use super::*;
 
     fn frame(position: i64) -> Frame {
+        frame_of("a", position)
+    }
+
+    fn frame_of(topic: &str, position: i64) -> Frame {
         Frame {
             position: Position(position),
-            topic: "a".into(),
+            topic: topic.into(),
             auth: Auth::Public,
             is_broadcast: false,
             text: Bytes::from(position.to_string()),
@@ -171,5 +196,33 @@ mod tests {
         assert_eq!((ring.from(), ring.room().frames), (Position(1), 7));
         assert_eq!(positions(&ring, ring.first()), [2, 5, 7]);
         assert_eq!(positions(&ring, seven), [7]);
+    }
+
+    #[test]
+    fn frames_of_a_topic_are_those_that_are_there() {
+        let mut ring = Ring::new(Capacity { frames: 4, bytes: 1_000 }, Position(5));
+        let of = |ring: &Ring, topic: &str, seq| -> Vec<i64> {
+            let found: Vec<_> = ring.of(topic, seq).collect();
+            let all: Vec<_> = ring.after(seq).filter(|(_, frame)| &*frame.topic == topic).collect();
+            assert_eq!(format!("{found:?}"), format!("{all:?}"));
+            found.iter().map(|(_, frame)| frame.position.0).collect()
+        };
+        ring.push(frame_of("a", 7));
+        let eight = ring.push(frame_of("b", 8));
+        ring.push(frame_of("a", 9));
+        ring.extend_back(Position(1), vec![frame_of("b", 2)]);
+        assert_eq!(of(&ring, "a", ring.first()), [7, 9]);
+        assert_eq!(of(&ring, "a", eight), [9]);
+        assert_eq!(of(&ring, "b", ring.first()), [2, 8]);
+        assert_eq!(of(&ring, "c", ring.first()), [0; 0]);
+        for position in 10..13 {
+            ring.push(frame_of("c", position));
+        }
+        // Of what went nothing is left, also not that there was such a topic.
+        assert_eq!(of(&ring, "b", eight), [0; 0]);
+        assert_eq!((of(&ring, "a", eight), ring.by_topic.len()), (vec![9], 2));
+        ring.clear(Position(12));
+        ring.push(frame_of("a", 13));
+        assert_eq!((of(&ring, "a", eight), ring.by_topic.len()), (vec![13], 1));
     }
 }
