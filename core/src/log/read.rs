@@ -87,6 +87,10 @@ struct Segment {
 }
 
 impl Segment {
+    fn has_leaf(&self, class: Class) -> bool {
+        has(&self.classes, class)
+    }
+
     fn has_lookup(&self, class: Class) -> bool {
         has(&self.lookups, class)
     }

@@ -14,8 +14,8 @@ use super::{
 use crate::log::{Position, Recorded};
 
 /// Begins a question that goes by what is remembered, or by an index. The planner does not know what these leave out, and would
-/// rather walk along the positions; and what it is told to avoid seems so dear to it that it would compile the query first. With
-/// that forbidden there is one plan, whatever is asked for, and to make it takes three times as long as to follow it.
+/// rather walk along the positions; and what it is told to avoid seems so dear to it that it would compile the query first. That
+/// leaves it no choice that hangs on what is asked for, so the plan is kept: to make it takes three times as long as to follow it.
 const BEGIN_LOOKING_UP: &str =
     "begin; set local enable_seqscan = off; set local enable_indexscan = off; set local jit = off;
     set local plan_cache_mode = force_generic_plan";

@@ -33,8 +33,7 @@ pub(super) fn statement(segment: &Segment, filter: &Filter, direction: Direction
     let (mut is_looked_up, mut is_indexed) = (false, true);
     let leaves: Vec<String> = Class::ALL
         .iter()
-        .filter(|class| segment.classes.iter().any(|present| present == class.as_str()))
-        .filter(|class| filter.may_be_of(**class))
+        .filter(|class| segment.has_leaf(**class) && filter.may_be_of(**class))
         .map(|class| {
             let leaf = |wanted: &str, place: &str| {
                 // The limit inside lets each leaf stop early.
