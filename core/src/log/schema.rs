@@ -68,22 +68,29 @@ fn told(error: MigrateError) -> SchemaError {
     }
 }
 
-/// What the migrations say of a schema's tables and their indexes, in order: said of another, they are made there.
+/// What the migrations say of a schema's tables and their indexes, in order: said of another, they are made there. What became
+/// of tables that a later migration dropped is left out.
 #[must_use]
 pub fn statements_about(schema: &str) -> Vec<&'static str> {
     let named = format!("{schema}.");
-    MIGRATIONS
-        .iter()
-        // In pieces that end with a line: what stands in the body of a function is none of it.
-        .flat_map(|migration| migration.sql.as_str().split(";\n"))
-        .filter(|statement| {
-            let said = statement.lines().find(|line| !line.starts_with("--") && !line.is_empty()).unwrap_or_default();
-            ["create table", "create index", "create unique index", "alter table"]
-                .iter()
-                .any(|begin| said.starts_with(begin))
-                && said.contains(&named)
-        })
-        .collect()
+    let mut about: Vec<(&str, &str)> = Vec::new();
+    // In pieces that end with a line: what stands in the body of a function is none of it.
+    for statement in MIGRATIONS.iter().flat_map(|migration| migration.sql.as_str().split(";\n")) {
+        let said = statement.lines().find(|line| !line.starts_with("--") && !line.is_empty()).unwrap_or_default();
+        let mut tables = said.split([' ', ',', ';']).filter_map(|word| word.strip_prefix(&named));
+        if said.starts_with("drop table") {
+            for dropped in tables {
+                about.retain(|(table, _)| *table != dropped);
+            }
+        } else if ["create table", "create index", "create unique index", "alter table"]
+            .iter()
+            .any(|begin| said.starts_with(begin))
+            && let Some(table) = tables.next()
+        {
+            about.push((table, statement));
+        }
+    }
+    about.into_iter().map(|(_, statement)| statement).collect()
 }
 
 /// Which life of the log the database holds.

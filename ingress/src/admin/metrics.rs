@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use picloud_core::id::ScriptId;
 use picloud_projections::{
     setup::App,
-    views::metrics::{self, OutboxMinute, RunMinute, histogram},
+    views::metrics::{self, DAY_S, Owed, Parts, begin_of, histogram},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -125,29 +125,13 @@ struct OutboxPoint {
     cancelled: u64,
 }
 
-/// Minutes on their way to figures.
-#[derive(Default)]
-struct Sum {
-    ok: u64,
-    failed: u64,
-    duration_us: u64,
-    durations: Vec<u64>,
-}
-
-impl Sum {
-    fn add(&mut self, minute: &RunMinute) {
-        self.ok += minute.ok;
-        self.failed += minute.failed;
-        self.duration_us += minute.duration_us;
-        histogram::add(&mut self.durations, minute.durations.iter().copied());
-    }
-
-    fn figures(&self) -> Runs {
-        let quantile = |share| histogram::quantile(&self.durations, share);
-        Runs {
-            ok: self.ok,
-            failed: self.failed,
-            mean_us: self.duration_us.checked_div(self.ok + self.failed),
+impl Runs {
+    fn of(counted: &metrics::Runs) -> Self {
+        let quantile = |share| histogram::quantile(&counted.durations, share);
+        Self {
+            ok: counted.ok,
+            failed: counted.failed,
+            mean_us: counted.duration_us.checked_div(counted.ok + counted.failed),
             p50_us: quantile(0.5),
             p95_us: quantile(0.95),
             p99_us: quantile(0.99),
@@ -168,33 +152,40 @@ pub(super) async fn show(
     // Figures begin and end with whole steps.
     let since = begin_of(since, step_s);
     plane.fresh(metrics::NAME, &Scope::new(&plane, Some(app.id)).await?, None).await?;
+    let parts = Parts::of(since, until, step_s);
+    let pace_since = begin_of(now, MINUTE_S) - TimeDelta::minutes(PACE_MINUTES);
     let read = async {
-        let minutes = metrics::minutes(&plane.pool, app.id, script, since, until).await?;
-        let pace_since = begin_of(now, MINUTE_S) - TimeDelta::minutes(PACE_MINUTES);
-        let lately = metrics::minutes(&plane.pool, app.id, script, pace_since, now).await?;
-        Ok((minutes, lately.outbox, metrics::depth(&plane.pool, app.id).await?))
+        let (pool, app) = (&plane.pool, app.id);
+        let runs = metrics::runs(pool, app, script, &parts).await?;
+        let by_script = match script {
+            Some(_) => BTreeMap::new(),
+            None => metrics::runs_by_script(pool, app, &Parts::of(since, until, DAY_S)).await?,
+        };
+        let outbox = metrics::outbox(pool, app, &parts).await?;
+        let lately = metrics::outbox(pool, app, &Parts::of(pace_since, now, DAY_S)).await?;
+        Ok((runs, by_script, outbox, lately, metrics::depth(pool, app).await?))
     };
-    let (minutes, lately, depth) = read.await.map_err(|error: sqlx::Error| database(&error))?;
+    let (runs, mut by_script, outbox, lately, depth) = read.await.map_err(|error: sqlx::Error| database(&error))?;
     let oldest = plane.reader.at(depth.oldest.as_slice()).await.map_err(|error| unreadable(&error))?;
     let oldest_at = oldest.into_values().next().map(|owes| Time(owes.at));
 
-    let mut total = Sum::default();
-    let mut by_script: BTreeMap<ScriptId, Sum> = BTreeMap::new();
-    let mut by_step: BTreeMap<DateTime<Utc>, Sum> = BTreeMap::new();
-    for minute in &minutes.runs {
-        total.add(minute);
-        by_script.entry(minute.script).or_default().add(minute);
-        by_step.entry(begin_of(minute.minute, step_s)).or_default().add(minute);
+    let mut total = metrics::Runs::default();
+    let mut by_step: BTreeMap<DateTime<Utc>, metrics::Runs> = BTreeMap::new();
+    for (at, counted) in &runs {
+        total.add(counted);
+        by_step.entry(begin_of(*at, step_s)).or_default().add(counted);
     }
-    let points = by_step.iter().map(|(at, sum)| Point { at: Time(*at), runs: sum.figures() });
+    if let Some(script) = script.filter(|_| !runs.is_empty()) {
+        by_script.insert(script, total.clone());
+    }
     Ok(Answer(Figures {
         since: Time(since),
         until: Time(until),
         step_s,
-        total: total.figures(),
+        total: Runs::of(&total),
         scripts: of_scripts(&app, &by_script),
-        points: points.collect(),
-        outbox: Outbox::of(&minutes.outbox, &lately, depth.pending, oldest_at, step_s),
+        points: by_step.iter().map(|(at, counted)| Point { at: Time(*at), runs: Runs::of(counted) }).collect(),
+        outbox: Outbox::of(&outbox, &lately, depth.pending, oldest_at, step_s),
     }))
 }
 
@@ -221,47 +212,41 @@ fn step(wanted: &Wanted, since: DateTime<Utc>, until: DateTime<Utc>) -> Result<i
     Ok(step_s)
 }
 
-/// When the step began that a time lies in.
-fn begin_of(at: DateTime<Utc>, step_s: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp(at.timestamp().div_euclid(step_s) * step_s, 0).unwrap_or(at)
-}
-
-fn of_scripts(app: &App, sums: &BTreeMap<ScriptId, Sum>) -> Vec<OfScript> {
+fn of_scripts(app: &App, counted: &BTreeMap<ScriptId, metrics::Runs>) -> Vec<OfScript> {
     let name = |id| app.scripts.iter().find(|script| script.id == id).map(|script| script.name.clone());
-    let figures = |(script, sum): (&ScriptId, &Sum)| OfScript {
+    let figures = |(script, counted): (&ScriptId, &metrics::Runs)| OfScript {
         script: *script,
         script_name: name(*script),
-        runs: sum.figures(),
+        runs: Runs::of(counted),
     };
-    let mut scripts: Vec<OfScript> = sums.iter().map(figures).collect();
+    let mut scripts: Vec<OfScript> = counted.iter().map(figures).collect();
     scripts.sort_by_key(|script| std::cmp::Reverse(script.runs.ok + script.runs.failed));
     scripts
 }
 
 impl Outbox {
     fn of(
-        minutes: &[OutboxMinute],
-        lately: &[OutboxMinute],
+        counted: &[(DateTime<Utc>, Owed)],
+        lately: &[(DateTime<Utc>, Owed)],
         pending: u64,
         oldest_at: Option<Time>,
         step_s: i64,
     ) -> Self {
-        let mut points: Vec<OutboxPoint> = Vec::new();
-        for minute in minutes {
-            let at = Time(begin_of(minute.minute, step_s));
-            if points.last().is_none_or(|last| last.at != at) {
-                points.push(OutboxPoint { at, enqueued: 0, rescheduled: 0, delivered: 0, exhausted: 0, cancelled: 0 });
-            }
-            if let Some(point) = points.last_mut() {
-                point.enqueued += minute.enqueued;
-                point.rescheduled += minute.rescheduled;
-                point.delivered += minute.delivered;
-                point.exhausted += minute.exhausted;
-                point.cancelled += minute.cancelled;
-            }
+        let mut by_step: BTreeMap<DateTime<Utc>, Owed> = BTreeMap::new();
+        for (at, owed) in counted {
+            by_step.entry(begin_of(*at, step_s)).or_default().add(owed);
         }
-        let done: u64 = lately.iter().map(|minute| minute.delivered + minute.exhausted + minute.cancelled).sum();
+        let points = by_step.into_iter().map(|(at, owed)| OutboxPoint {
+            at: Time(at),
+            enqueued: owed.enqueued,
+            rescheduled: owed.rescheduled,
+            delivered: owed.delivered,
+            exhausted: owed.exhausted,
+            cancelled: owed.cancelled,
+        });
+        let done: u64 = lately.iter().map(|(_, owed)| owed.delivered + owed.exhausted + owed.cancelled).sum();
         let a_second = done as f64 / (PACE_MINUTES * MINUTE_S) as f64;
-        Self { pending, oldest_at, drained_in_s: (done > 0).then(|| (pending as f64 / a_second).ceil() as u64), points }
+        let drained_in_s = (done > 0).then(|| (pending as f64 / a_second).ceil() as u64);
+        Self { pending, oldest_at, drained_in_s, points: points.collect() }
     }
 }

@@ -246,6 +246,10 @@ async fn figures_tell_how_runs_ended_how_long_they_took_and_what_is_owed(pool: P
     let outbox = &figures["outbox"];
     assert_eq!(outbox["pending"], 1, "{outbox}");
     assert!(outbox["oldest_at"].is_string() && outbox["drained_in_s"].is_u64(), "{outbox}");
+    for query in ["step_s=300", "step_s=420", "step_s=3600", "step_s=604800", "script=cart&step_s=86400"] {
+        let same = world.owner.get(&format!("/api/v1/admin/apps/shop/metrics?{query}")).await.is(200);
+        assert_eq!((&same["total"], &same["scripts"]), (&figures["total"], &figures["scripts"]), "{query}: {same}");
+    }
     for (query, told) in [
         ("step_s=90", "whole minutes"),
         ("since=2020-01-01T00:00:00Z", "ask for a step_s of"),

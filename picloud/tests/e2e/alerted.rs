@@ -266,7 +266,7 @@ async fn a_view_that_stands_still_is_told_and_so_is_that_it_goes_on() {
     let shop = app::write(&home, "shop", &[("greet", "GET /", "\"hello\"")]);
     home.picloud(&["deploy", &shop]).await;
     let mut connection = database.connect().await;
-    let broken = "alter table views.run_minute rename column ok to well";
+    let broken = "alter table views.run_rollup rename column ok to well";
     sqlx::query(broken).execute(&mut connection).await.unwrap();
     assert_eq!(service.get("shop.localhost", "/").await.0, StatusCode::OK);
     let (_, raised) = receiver.got(1).await.remove(0);

@@ -46,11 +46,11 @@ async fn a_view_that_was_broken_on_purpose_is_seen_and_mended_by_a_replay() {
     assert_eq!(same.lines().filter(|line| line.contains("the same")).count(), 5, "{same}");
 
     // Rows that do not follow from the log are shown, and replaced.
-    execute(&home, "update views.run_minute set failed = failed + 7").await;
+    execute(&home, "update views.run_rollup set failed = failed + 7").await;
     let differs = home.run(&["replay", "--view", "metrics"]).await;
     assert_eq!(differs.status.code(), Some(1));
     let differs = told(&differs);
-    for part in ["- run_minute", "+ run_minute", "picloud replay --swap --view metrics"] {
+    for part in ["- run_rollup", "+ run_rollup", "picloud replay --swap --view metrics"] {
         assert!(differs.contains(part), "{part}: {differs}");
     }
     home.picloud(&["replay", "--view", "metrics", "--swap"]).await;
@@ -58,12 +58,12 @@ async fn a_view_that_was_broken_on_purpose_is_seen_and_mended_by_a_replay() {
     assert!(same.contains("the same"), "{same}");
 
     // A table that cannot be written: the view stands still and says so, all else goes on.
-    execute(&home, "alter table views.run_minute rename column ok to well").await;
+    execute(&home, "alter table views.run_rollup rename column ok to well").await;
     greet(&service, 2).await;
     eventually("the view stands still", async || {
         let views = service.admin("/views").await;
         let metrics = views["items"].as_array().unwrap().iter().find(|view| view["name"] == "metrics").unwrap();
-        metrics["parked"]["error"].as_str().map(|error| assert!(error.contains("run_minute") || error.contains("ok")))
+        metrics["parked"]["error"].as_str().map(|error| assert!(error.contains("run_rollup") || error.contains("ok")))
     })
     .await;
     assert!(service.get("shop.localhost", "/readyz").await.1.contains("the view `metrics` stands still"));
@@ -79,7 +79,7 @@ async fn a_view_that_was_broken_on_purpose_is_seen_and_mended_by_a_replay() {
 
     // Rows of another version's fold are made anew at the next start.
     execute(&home, "update views.checkpoint set version = 0 where view = 'metrics'").await;
-    execute(&home, "delete from views.run_minute").await;
+    execute(&home, "delete from views.run_rollup").await;
     service.stop().await;
     let service = Start::new(&home).ready().await;
     eventually("6 runs are counted", async || (counted(&home).await == 6).then_some(())).await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing unwrap in a test is the failing test")]
 
 mod listed;
+mod metrics;
 
 use std::sync::Arc;
 

@@ -1,21 +1,29 @@
-//! The view `metrics`: what ran and how long it took, and what became of owed work, minute by minute.
+//! The view `metrics`: what ran and how long it took, and what became of owed work, minute by minute and rolled up over longer
+//! steps.
 
+mod counts;
 pub mod histogram;
 mod read;
+mod step;
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures::{FutureExt as _, future::BoxFuture};
 use picloud_core::{
     event::{Class, Event},
-    id::{AppId, ScriptId},
+    id::AppId,
     log::{Position, Recorded, read::Reader},
 };
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-pub use self::read::{Depth, Minutes, OutboxMinute, RunMinute, depth, minutes, pending};
+use self::step::STEPS_S;
+pub use self::{
+    counts::{Owed, Runs},
+    read::{Depth, depth, outbox, pending, runs, runs_by_script},
+    step::{DAY_S, Parts, begin_of},
+};
 use super::{
     Schema,
     archived::forget_counted,
@@ -69,28 +77,14 @@ async fn owed_now(connection: &mut PgConnection, schema: Schema) -> Result<Posit
     Ok(Position(head))
 }
 
-/// What ran in a minute.
-#[derive(Default)]
-struct Runs {
-    ok: i64,
-    failed: i64,
-    duration_us: i64,
-    durations: Vec<i32>,
-}
+/// Whose, over how long a step, when that began, of which script, and in which segment of the log they began.
+type RunsKey = (AppId, i64, DateTime<Utc>, Uuid, i64);
 
-/// What became of owed work in a minute.
-#[derive(Default)]
-struct Owed {
-    enqueued: i64,
-    rescheduled: i64,
-    delivered: i64,
-    exhausted: i64,
-    cancelled: i64,
-}
+/// Whose, over how long a step, when that began, and in which segment of the log.
+type OwedKey = (AppId, i64, DateTime<Utc>, i64);
 
-fn minute(at: DateTime<Utc>) -> DateTime<Utc> {
-    at.duration_trunc(TimeDelta::minutes(1)).expect("minutes divide all times there are")
-}
+/// Stands for all scripts of an app.
+const ALL: Uuid = Uuid::nil();
 
 impl View for Metrics {
     fn name(&self) -> &'static str {
@@ -98,11 +92,11 @@ impl View for Metrics {
     }
 
     fn version(&self) -> i32 {
-        2
+        3
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["run_minute", "outbox_minute", "outbox_depth"]
+        &["run_rollup", "outbox_rollup", "outbox_depth"]
     }
 
     fn classes(&self) -> &'static [Class] {
@@ -133,27 +127,22 @@ impl View for Metrics {
             let mut owed: HashMap<OwedKey, Owed> = HashMap::new();
             let mut pending: HashMap<AppId, i64> = HashMap::new();
             for recorded in events {
-                let at = minute(recorded.at);
+                let [minute_s, ..] = STEPS_S;
+                let at = begin_of(recorded.at, minute_s);
                 let origin = self.origins.meet(recorded);
                 let mut ended = |duration_us: u64, is_ok: bool| {
                     let Some(origin) = &origin else { return };
                     let segment = self.segments.of(origin.position.0);
-                    let runs = runs.entry((origin.app, origin.script, at, segment)).or_default();
-                    *(if is_ok { &mut runs.ok } else { &mut runs.failed }) += 1;
-                    runs.duration_us += duration_us as i64;
-                    let bucket = histogram::bucket(duration_us);
-                    if bucket >= runs.durations.len() {
-                        runs.durations.resize(bucket + 1, 0);
-                    }
-                    runs.durations[bucket] += 1;
+                    let key = (origin.app, minute_s, at, origin.script.uuid(), segment);
+                    runs.entry(key).or_default().count(duration_us, is_ok);
                 };
                 match &recorded.event.event {
                     Event::InvocationCompleted(completed) => ended(completed.duration_us, true),
                     Event::InvocationFailed(failed) => ended(failed.duration_us, false),
                     event => {
                         let Some(app) = recorded.event.app else { continue };
-                        let key = (app, at, self.segments.of(recorded.position.0));
-                        let mut count = |of: fn(&mut Owed) -> &mut i64| *of(owed.entry(key).or_default()) += 1;
+                        let key = (app, minute_s, at, self.segments.of(recorded.position.0));
+                        let mut count = |of: fn(&mut Owed) -> &mut u64| *of(owed.entry(key).or_default()) += 1;
                         let more = match event {
                             Event::OutboxEnqueued(_) => {
                                 count(|owed| &mut owed.enqueued);
@@ -183,21 +172,39 @@ impl View for Metrics {
                     }
                 }
             }
-            write_runs(connection, schema, &runs).await?;
-            write_owed(connection, schema, &owed).await?;
+            write_runs(connection, schema, &runs_rolled_up(&runs)).await?;
+            write_owed(connection, schema, &owed_rolled_up(&owed)).await?;
             write_pending(connection, schema, &pending).await?;
-            forget_counted(connection, schema, &["run_minute", "outbox_minute"], events).await?;
+            forget_counted(connection, schema, &["run_rollup", "outbox_rollup"], events).await?;
             Ok(())
         }
         .boxed()
     }
 }
 
-/// Whose, of which script, in which minute, and in which segment of the log they began.
-type RunsKey = (AppId, ScriptId, DateTime<Utc>, i64);
+/// The same of longer steps too, and of all scripts.
+fn runs_rolled_up(minutes: &HashMap<RunsKey, Runs>) -> HashMap<RunsKey, Runs> {
+    let mut rolled_up: HashMap<RunsKey, Runs> = HashMap::new();
+    for ((app, _, at, script, segment), runs) in minutes {
+        for step_s in STEPS_S {
+            for script in [*script, ALL] {
+                rolled_up.entry((*app, step_s, begin_of(*at, step_s), script, *segment)).or_default().add(runs);
+            }
+        }
+    }
+    rolled_up
+}
 
-/// Whose, in which minute, and in which segment of the log.
-type OwedKey = (AppId, DateTime<Utc>, i64);
+/// The same of longer steps too.
+fn owed_rolled_up(minutes: &HashMap<OwedKey, Owed>) -> HashMap<OwedKey, Owed> {
+    let mut rolled_up: HashMap<OwedKey, Owed> = HashMap::new();
+    for ((app, _, at, segment), owed) in minutes {
+        for step_s in STEPS_S {
+            rolled_up.entry((*app, step_s, begin_of(*at, step_s), *segment)).or_default().add(owed);
+        }
+    }
+    rolled_up
+}
 
 async fn write_runs(
     connection: &mut PgConnection,
@@ -209,32 +216,33 @@ async fn write_runs(
     }
     // An array of arrays would have to be a rectangle: each histogram goes as its text.
     sqlx::query(schema.sql(
-        "insert into views.run_minute as m (app_id, script, minute, ok, failed, duration_us, durations, segment)
-        select app_id, script, minute, ok, failed, duration_us, durations::integer[], segment
-        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
-            $8::bigint[]) as r (app_id, script, minute, ok, failed, duration_us, durations, segment)
-        on conflict (app_id, script, minute, segment) do update set
-            ok = m.ok + excluded.ok,
-            failed = m.failed + excluded.failed,
-            duration_us = m.duration_us + excluded.duration_us,
-            durations = log.add_counts(m.durations, excluded.durations)",
+        "insert into views.run_rollup as r (app_id, step_s, at, script, segment, ok, failed, duration_us, durations)
+        select app_id, step_s, at, script, segment, ok, failed, duration_us, durations::integer[]
+        from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[],
+            $8::bigint[], $9::text[]) as u (app_id, step_s, at, script, segment, ok, failed, duration_us, durations)
+        on conflict (app_id, step_s, at, script, segment) do update set
+            ok = r.ok + excluded.ok,
+            failed = r.failed + excluded.failed,
+            duration_us = r.duration_us + excluded.duration_us,
+            durations = log.add_counts(r.durations, excluded.durations)",
     ))
     .bind(runs.keys().map(|(app, ..)| app.uuid()).collect::<Vec<Uuid>>())
-    .bind(runs.keys().map(|(_, script, ..)| script.uuid()).collect::<Vec<Uuid>>())
-    .bind(runs.keys().map(|(_, _, minute, _)| *minute).collect::<Vec<_>>())
-    .bind(runs.values().map(|runs| runs.ok).collect::<Vec<_>>())
-    .bind(runs.values().map(|runs| runs.failed).collect::<Vec<_>>())
-    .bind(runs.values().map(|runs| runs.duration_us).collect::<Vec<_>>())
-    .bind(runs.values().map(|runs| array(&runs.durations)).collect::<Vec<_>>())
+    .bind(runs.keys().map(|(_, step_s, ..)| *step_s as i32).collect::<Vec<_>>())
+    .bind(runs.keys().map(|(_, _, at, ..)| *at).collect::<Vec<_>>())
+    .bind(runs.keys().map(|(.., script, _)| *script).collect::<Vec<Uuid>>())
     .bind(runs.keys().map(|(.., segment)| *segment).collect::<Vec<_>>())
+    .bind(runs.values().map(|runs| runs.ok as i64).collect::<Vec<_>>())
+    .bind(runs.values().map(|runs| runs.failed as i64).collect::<Vec<_>>())
+    .bind(runs.values().map(|runs| runs.duration_us as i64).collect::<Vec<_>>())
+    .bind(runs.values().map(|runs| array(&runs.durations)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
 }
 
 /// As PostgreSQL reads an array.
-fn array(counts: &[i32]) -> String {
-    let counts: Vec<String> = counts.iter().map(i32::to_string).collect();
+fn array(counts: &[u64]) -> String {
+    let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
     format!("{{{}}}", counts.join(","))
 }
 
@@ -246,25 +254,28 @@ async fn write_owed(
     if owed.is_empty() {
         return Ok(());
     }
+    let counts = |of: fn(&Owed) -> u64| owed.values().map(|owed| of(owed) as i64).collect::<Vec<_>>();
     sqlx::query(schema.sql(
-        "insert into views.outbox_minute as m (app_id, minute, enqueued, rescheduled, delivered, exhausted, cancelled, segment)
-        select * from unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-            $7::bigint[], $8::bigint[])
-        on conflict (app_id, minute, segment) do update set
-            enqueued = m.enqueued + excluded.enqueued,
-            rescheduled = m.rescheduled + excluded.rescheduled,
-            delivered = m.delivered + excluded.delivered,
-            exhausted = m.exhausted + excluded.exhausted,
-            cancelled = m.cancelled + excluded.cancelled",
+        "insert into views.outbox_rollup as r
+            (app_id, step_s, at, segment, enqueued, rescheduled, delivered, exhausted, cancelled)
+        select * from unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[],
+            $7::bigint[], $8::bigint[], $9::bigint[])
+        on conflict (app_id, step_s, at, segment) do update set
+            enqueued = r.enqueued + excluded.enqueued,
+            rescheduled = r.rescheduled + excluded.rescheduled,
+            delivered = r.delivered + excluded.delivered,
+            exhausted = r.exhausted + excluded.exhausted,
+            cancelled = r.cancelled + excluded.cancelled",
     ))
     .bind(owed.keys().map(|(app, ..)| app.uuid()).collect::<Vec<Uuid>>())
-    .bind(owed.keys().map(|(_, minute, _)| *minute).collect::<Vec<_>>())
-    .bind(owed.values().map(|owed| owed.enqueued).collect::<Vec<_>>())
-    .bind(owed.values().map(|owed| owed.rescheduled).collect::<Vec<_>>())
-    .bind(owed.values().map(|owed| owed.delivered).collect::<Vec<_>>())
-    .bind(owed.values().map(|owed| owed.exhausted).collect::<Vec<_>>())
-    .bind(owed.values().map(|owed| owed.cancelled).collect::<Vec<_>>())
+    .bind(owed.keys().map(|(_, step_s, ..)| *step_s as i32).collect::<Vec<_>>())
+    .bind(owed.keys().map(|(_, _, at, _)| *at).collect::<Vec<_>>())
     .bind(owed.keys().map(|(.., segment)| *segment).collect::<Vec<_>>())
+    .bind(counts(|owed| owed.enqueued))
+    .bind(counts(|owed| owed.rescheduled))
+    .bind(counts(|owed| owed.delivered))
+    .bind(counts(|owed| owed.exhausted))
+    .bind(counts(|owed| owed.cancelled))
     .execute(connection)
     .await?;
     Ok(())

@@ -1,4 +1,6 @@
-//! Minutes, as figures are made of them.
+//! What was counted, as figures are made of it.
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use picloud_core::{
@@ -7,127 +9,116 @@ use picloud_core::{
 };
 use sqlx::PgPool;
 
-use super::histogram;
+use super::{ALL, Owed, Parts, Runs};
 
-/// What happened between two times, by minutes, oldest first.
-#[derive(Clone, Debug, Default)]
-pub struct Minutes {
-    /// What ran.
-    pub runs: Vec<RunMinute>,
-    /// What became of owed work.
-    pub outbox: Vec<OutboxMinute>,
-}
-
-/// What of a script ran in a minute.
-#[derive(Clone, Debug)]
-pub struct RunMinute {
-    /// Which script.
-    pub script: ScriptId,
-    /// When the minute began.
-    pub minute: DateTime<Utc>,
-    /// How many runs ended well,
-    pub ok: u64,
-    /// and how many did not.
-    pub failed: u64,
-    /// How long they took together.
-    pub duration_us: u64,
-    /// How many took how long, by the buckets of [`super::histogram`].
-    pub durations: Vec<u64>,
-}
-
-/// What became of owed work in a minute.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OutboxMinute {
-    /// When the minute began.
-    pub minute: DateTime<Utc>,
-    /// How much was owed newly,
-    pub enqueued: u64,
-    /// how many attempts failed that are tried again,
-    pub rescheduled: u64,
-    /// how much was done,
-    pub delivered: u64,
-    /// became a dead letter,
-    pub exhausted: u64,
-    /// or was taken back.
-    pub cancelled: u64,
-}
-
-/// What happened in an app from one time on until another, of one script or of all.
+/// What ran in an app, of one script or of all, by the beginnings of the steps it was counted over. A step may come in several
+/// pieces.
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn minutes(
+pub async fn runs(
     pool: &PgPool,
     app: AppId,
     script: Option<ScriptId>,
-    since: DateTime<Utc>,
-    until: DateTime<Utc>,
-) -> Result<Minutes, sqlx::Error> {
-    let runs = sqlx::query!(
-        "select script, minute, ok, failed, duration_us, durations from views.run_minute
-        where app_id = $1 and minute >= $2 and minute < $3 and ($4::uuid is null or script = $4)
-        order by minute, script",
+    parts: &Parts,
+) -> Result<Vec<(DateTime<Utc>, Runs)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select r.at as "at!", r.ok as "ok!", r.failed as "failed!", r.duration_us as "duration_us!",
+            r.durations as "durations!"
+        from unnest($3::integer[], $4::timestamptz[], $5::timestamptz[]) as part (step_s, since, until),
+            lateral (
+                select at, ok, failed, duration_us, durations from views.run_rollup
+                where app_id = $1 and script = $2 and step_s = part.step_s and at >= part.since and at < part.until
+                offset 0
+            ) r"#,
         app.uuid(),
-        since,
-        until,
-        script.map(ScriptId::uuid)
+        script.map_or(ALL, ScriptId::uuid),
+        &parts.steps_s,
+        &parts.since,
+        &parts.until
     )
     .fetch_all(pool)
     .await?;
-    let outbox = sqlx::query!(
-        r#"select minute, sum(enqueued)::bigint as "enqueued!", sum(rescheduled)::bigint as "rescheduled!",
-            sum(delivered)::bigint as "delivered!", sum(exhausted)::bigint as "exhausted!",
-            sum(cancelled)::bigint as "cancelled!"
-        from views.outbox_minute
-        where app_id = $1 and minute >= $2 and minute < $3
-        group by minute
-        order by minute"#,
-        app.uuid(),
-        since,
-        until
-    )
-    .fetch_all(pool)
-    .await?;
-    let count = |count: i64| u64::try_from(count).unwrap_or(0);
-    let runs = runs.into_iter().map(|row| RunMinute {
-        script: row.script.into(),
-        minute: row.minute,
-        ok: count(row.ok),
-        failed: count(row.failed),
-        duration_us: count(row.duration_us),
-        durations: row.durations.into_iter().map(|counted| count(counted.into())).collect(),
-    });
-    Ok(Minutes {
-        runs: together(runs),
-        outbox: outbox
-            .into_iter()
-            .map(|row| OutboxMinute {
-                minute: row.minute,
-                enqueued: count(row.enqueued),
-                rescheduled: count(row.rescheduled),
-                delivered: count(row.delivered),
-                exhausted: count(row.exhausted),
-                cancelled: count(row.cancelled),
-            })
-            .collect(),
-    })
+    Ok(rows.into_iter().map(|row| (row.at, counted(row.ok, row.failed, row.duration_us, &row.durations))).collect())
 }
 
-/// A minute in which a segment of the log ended is counted in two rows: they follow one another.
-fn together(rows: impl Iterator<Item = RunMinute>) -> Vec<RunMinute> {
-    let mut minutes: Vec<RunMinute> = Vec::new();
+/// What ran of each script of an app.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn runs_by_script(pool: &PgPool, app: AppId, parts: &Parts) -> Result<BTreeMap<ScriptId, Runs>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select r.script as "script!", r.ok as "ok!", r.failed as "failed!", r.duration_us as "duration_us!",
+            r.durations as "durations!"
+        from unnest($3::integer[], $4::timestamptz[], $5::timestamptz[]) as part (step_s, since, until),
+            lateral (
+                select script, ok, failed, duration_us, durations from views.run_rollup
+                where app_id = $1 and script <> $2 and step_s = part.step_s and at >= part.since and at < part.until
+                offset 0
+            ) r"#,
+        app.uuid(),
+        ALL,
+        &parts.steps_s,
+        &parts.since,
+        &parts.until
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut scripts: BTreeMap<ScriptId, Runs> = BTreeMap::new();
     for row in rows {
-        match minutes.last_mut().filter(|last| (last.minute, last.script) == (row.minute, row.script)) {
-            Some(last) => {
-                last.ok += row.ok;
-                last.failed += row.failed;
-                last.duration_us += row.duration_us;
-                histogram::add(&mut last.durations, row.durations);
-            }
-            None => minutes.push(row),
-        }
+        let runs = counted(row.ok, row.failed, row.duration_us, &row.durations);
+        scripts.entry(row.script.into()).or_default().add(&runs);
     }
-    minutes
+    Ok(scripts)
+}
+
+fn counted(ok: i64, failed: i64, duration_us: i64, durations: &[i32]) -> Runs {
+    Runs {
+        ok: count(ok),
+        failed: count(failed),
+        duration_us: count(duration_us),
+        durations: durations.iter().map(|counted| count((*counted).into())).collect(),
+    }
+}
+
+/// What became of an app's owed work, by the beginnings of the steps it was counted over, oldest first. A step may come in
+/// several pieces.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn outbox(pool: &PgPool, app: AppId, parts: &Parts) -> Result<Vec<(DateTime<Utc>, Owed)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select o.at as "at!", o.enqueued as "enqueued!", o.rescheduled as "rescheduled!", o.delivered as "delivered!",
+            o.exhausted as "exhausted!", o.cancelled as "cancelled!"
+        from unnest($2::integer[], $3::timestamptz[], $4::timestamptz[]) as part (step_s, since, until),
+            lateral (
+                select at, enqueued, rescheduled, delivered, exhausted, cancelled from views.outbox_rollup
+                where app_id = $1 and step_s = part.step_s and at >= part.since and at < part.until
+                offset 0
+            ) o
+        order by o.at"#,
+        app.uuid(),
+        &parts.steps_s,
+        &parts.since,
+        &parts.until
+    )
+    .fetch_all(pool)
+    .await?;
+    let owed = rows.into_iter().map(|row| {
+        let owed = Owed {
+            enqueued: count(row.enqueued),
+            rescheduled: count(row.rescheduled),
+            delivered: count(row.delivered),
+            exhausted: count(row.exhausted),
+            cancelled: count(row.cancelled),
+        };
+        (row.at, owed)
+    });
+    Ok(owed.collect())
+}
+
+fn count(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 /// How much of an app's work is owed.
