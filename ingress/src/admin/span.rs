@@ -1,6 +1,7 @@
 //! Which part of the log a list is wanted of, as the query says it.
 
 use chrono::{DateTime, Utc};
+use futures::future::try_join;
 use picloud_core::log::{Position, read::Direction};
 use picloud_projections::views::Page;
 
@@ -48,12 +49,17 @@ impl Span<'_> {
         let head = plane.reader.head().await.map_err(|error| database(&error))?;
         let mut after = after.unwrap_or_default();
         let mut up_to = before.map_or(head, |before| Position(before.0 - 1).min(head));
-        let around = async |time| plane.reader.around(time, head).await.map_err(|error| unreadable(&error));
-        if let Some(since) = self.since {
-            after = after.max(around(since).await?.0);
+        let around = async |time: Option<DateTime<Utc>>| match time {
+            Some(time) => plane.reader.around(time, head).await.map(Some),
+            None => Ok(None),
+        };
+        let (since, until) =
+            try_join(around(self.since), around(self.until)).await.map_err(|error| unreadable(&error))?;
+        if let Some((place, _)) = since {
+            after = after.max(place);
         }
-        if let Some(until) = self.until {
-            up_to = up_to.min(around(until).await?.1);
+        if let Some((_, place)) = until {
+            up_to = up_to.min(place);
         }
         Ok(Page { direction, after, up_to, limit })
     }

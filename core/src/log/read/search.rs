@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Bound, Direction, Filter, ReadError, Reader, Segment, Windows,
-    statement::{Statement, decode, statement},
+    statement::{Statement, decode, statement, walking},
     windows::gather,
 };
 use crate::log::{Position, Recorded};
@@ -125,8 +125,8 @@ impl Reader {
 /// What is asked, one part of the log after the other, until the time is up.
 struct Questions<'a> {
     segments: vec::IntoIter<Segment>,
-    /// The segment that is being asked: how, and what is left of it.
-    of: Option<(Statement, (i64, i64))>,
+    /// The segment that is being asked, how, and what is left of it.
+    of: Option<(Segment, Statement, (i64, i64))>,
     range: (Position, Position),
     filter: &'a Filter,
     direction: Direction,
@@ -143,10 +143,15 @@ impl Iterator for Questions<'_> {
             return None;
         }
         loop {
-            if let Some((statement, left)) = &mut self.of {
+            if let Some((segment, statement, left)) = &mut self.of {
                 if left.0 < left.1 && self.windows.are_over() {
                     self.stopped = Some(self.direction.place(*left));
                     return None;
+                }
+                if statement.is_indexed
+                    && let Some(window) = self.windows.walked(left, self.direction)
+                {
+                    return Some((walking(segment, self.filter, self.direction)?, window));
                 }
                 let window = if statement.is_indexed {
                     self.windows.rest(left)
@@ -159,8 +164,10 @@ impl Iterator for Questions<'_> {
             }
             let segment = self.segments.next()?;
             let (after, up_to) = self.range;
-            self.of =
-                statement(&segment, self.filter, self.direction).map(|asked| (asked, segment.between(after, up_to)));
+            self.of = statement(&segment, self.filter, self.direction).map(|asked| {
+                let left = segment.between(after, up_to);
+                (segment, asked, left)
+            });
         }
     }
 }

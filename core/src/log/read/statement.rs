@@ -22,14 +22,23 @@ pub(super) struct Statement {
     pub is_indexed: bool,
 }
 
-/// One segment's query; none if nothing in it can match.
+/// One segment's query, by what its leaves know; none if nothing in it can match.
 pub(super) fn statement(segment: &Segment, filter: &Filter, direction: Direction) -> Option<Statement> {
+    made(segment, filter, direction, false)
+}
+
+/// The same along the positions, whatever leaves know.
+pub(super) fn walking(segment: &Segment, filter: &Filter, direction: Direction) -> Option<Statement> {
+    made(segment, filter, direction, true)
+}
+
+fn made(segment: &Segment, filter: &Filter, direction: Direction, is_walked: bool) -> Option<Statement> {
     let wanted = wanted(filter);
     let order = match direction {
         Direction::Forward => "asc",
         Direction::Backward => "desc",
     };
-    let by_index = ByIndex::of(filter);
+    let by_index = ByIndex::of(filter).filter(|_| !is_walked);
     let (mut is_looked_up, mut is_indexed) = (false, true);
     let leaves: Vec<String> = Class::ALL
         .iter()
@@ -59,8 +68,9 @@ pub(super) fn statement(segment: &Segment, filter: &Filter, direction: Direction
                 }
                 _ => {
                     is_indexed = false;
-                    let has_lookup = (filter.is_by_name() && segment.has_lookup(*class))
-                        || (filter.actor.is_some() && segment.looks_up_actors(*class));
+                    let has_lookup = !is_walked
+                        && ((filter.is_by_name() && segment.has_lookup(*class))
+                            || (filter.actor.is_some() && segment.looks_up_actors(*class)));
                     is_looked_up |= has_lookup;
                     format!("({})", leaf(&wanted, if has_lookup { SUM } else { "position" }))
                 }

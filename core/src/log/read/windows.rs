@@ -19,6 +19,10 @@ const AT_ONCE: usize = 2;
 /// How much more is asked at once than before, at most.
 const GROWTH: u32 = 8;
 
+/// Where indexes know: so many places are walked along first. An index finds all of a bucket before the first of it is told, so what is
+/// everywhere is found here sooner; what is rarer than a page in this is not so much in a bucket.
+const WALKED: i64 = 1 << 11;
+
 /// How far a search goes before it tells what it has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -72,15 +76,7 @@ impl Windows {
         if let Some((asked, places)) = self.asked {
             self.size = self.sized(places, asked.elapsed());
         }
-        let size = self.next_size(up_to - after);
-        let window = match direction {
-            Direction::Forward => (after, after.saturating_add(size).min(up_to)),
-            Direction::Backward => (up_to.saturating_sub(size).max(after), up_to),
-        };
-        match direction {
-            Direction::Forward => left.0 = window.1,
-            Direction::Backward => left.1 = window.0,
-        }
+        let window = cut(left, self.next_size(up_to - after), direction);
         self.has_asked = true;
         self.asked = Some((Instant::now(), window.1 - window.0));
         Some(window)
@@ -96,6 +92,15 @@ impl Windows {
             left if left / 2 < stretched => left / 2 + 1,
             _ => self.size,
         }
+    }
+
+    /// Takes off what is walked along before indexes are asked. None when something was asked already, or all is wanted anyway.
+    pub fn walked(&mut self, left: &mut (i64, i64), direction: Direction) -> Option<(i64, i64)> {
+        if self.has_asked || self.bound.within == Duration::MAX || left.0 >= left.1 {
+            return None;
+        }
+        self.has_asked = true;
+        Some(cut(left, WALKED, direction))
     }
 
     /// Takes all that is left, of which nothing is learnt: an index finds what there is. None when nothing is left.
@@ -125,6 +130,21 @@ impl Windows {
             (places as f64 * QUESTION.as_secs_f64() / took.as_secs_f64()) as i64
         };
         size.clamp(1, self.bound.most)
+    }
+}
+
+/// Takes so many places off what is left, in the order of a search.
+fn cut(left: &mut (i64, i64), places: i64, direction: Direction) -> (i64, i64) {
+    let (after, up_to) = *left;
+    match direction {
+        Direction::Forward => {
+            left.0 = after.saturating_add(places).min(up_to);
+            (after, left.0)
+        }
+        Direction::Backward => {
+            left.1 = up_to.saturating_sub(places).max(after);
+            (left.1, up_to)
+        }
     }
 }
 
@@ -208,6 +228,15 @@ mod tests {
         assert_eq!(sizes(12_000), [6_001, 5_999]);
         let three = sizes(25_000);
         assert!(three.len() == 3 && (three[1] - three[2]).abs() <= 2, "{three:?}");
+    }
+
+    #[test]
+    fn where_indexes_know_a_little_is_walked_first() {
+        let (mut windows, mut left) = (Windows::new(Bound::PAGE), ALL);
+        assert_eq!(windows.walked(&mut left, Direction::Backward), Some((ALL.1 - WALKED, ALL.1)));
+        assert_eq!(windows.walked(&mut left, Direction::Backward), None);
+        assert_eq!(windows.rest(&mut left), Some((ALL.0, ALL.1 - WALKED)));
+        assert_eq!(Windows::new(Bound::NONE).walked(&mut ALL.clone(), Direction::Forward), None);
     }
 
     #[test]
