@@ -58,7 +58,7 @@ const A_CALL: usize = 10;
 const STEADY: u64 = 100;
 
 /// Who floods publishes over so many connections: a publish is a durable commit, and fewer would mostly wait for the disk;
-const PUBLISHERS: usize = 64;
+const PUBLISHERS: usize = 256;
 
 /// and is at most so many deliveries ahead of who listens,
 const AHEAD: u64 = 100_000;
